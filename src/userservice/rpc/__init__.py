@@ -1,0 +1,64 @@
+"""gRPC on grpclib, for any betterproto2 service. Knows no user.
+
+Health and reflection are in modules of their own, ``userservice.rpc.health`` and
+``userservice.rpc.reflection``: a program that only calls need not load them.
+"""
+
+from userservice.rpc.call import Call, current_call
+from userservice.rpc.channel import Channel, ReplyMetadata, connect, reply_metadata
+from userservice.rpc.errors import (
+    AbortedError,
+    AlreadyExistsError,
+    CancelledError,
+    DataLossError,
+    DeadlineExceededError,
+    FailedPreconditionError,
+    InternalError,
+    InvalidArgumentError,
+    Metadata,
+    NotFoundError,
+    OutOfRangeError,
+    PermissionDeniedError,
+    ResourceExhaustedError,
+    RpcError,
+    UnauthenticatedError,
+    UnavailableError,
+    UnimplementedError,
+    UnknownError,
+)
+from userservice.rpc.server import ErrorMapping, Server, Service
+from userservice.rpc.stub import ResponseStream, Stub
+from userservice.rpc.target import TargetError
+
+__all__ = [
+    "AbortedError",
+    "AlreadyExistsError",
+    "Call",
+    "CancelledError",
+    "Channel",
+    "DataLossError",
+    "DeadlineExceededError",
+    "ErrorMapping",
+    "FailedPreconditionError",
+    "InternalError",
+    "InvalidArgumentError",
+    "Metadata",
+    "NotFoundError",
+    "OutOfRangeError",
+    "PermissionDeniedError",
+    "ReplyMetadata",
+    "ResourceExhaustedError",
+    "ResponseStream",
+    "RpcError",
+    "Server",
+    "Service",
+    "Stub",
+    "TargetError",
+    "UnauthenticatedError",
+    "UnavailableError",
+    "UnimplementedError",
+    "UnknownError",
+    "connect",
+    "current_call",
+    "reply_metadata",
+]

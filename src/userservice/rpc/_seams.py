@@ -1,0 +1,193 @@
+"""The one place that touches private names of grpclib and betterproto2.
+
+Each function says which name, of which version, and why the public face does not do.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import grpclib.client
+import grpclib.server
+from betterproto2.grpclib import ServiceBase
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpclib.const import Cardinality, Handler
+from grpclib.exceptions import GRPCError
+from grpclib.protocol import H2Protocol
+from h2.errors import ErrorCodes
+
+from userservice.rpc.errors import UnimplementedError
+from userservice.rpc.turn import Turn
+
+
+class MendedServer(grpclib.server.Server):
+    """A grpclib server that can close its connections, and knows unknown methods.
+
+    grpclib 0.4.9's ``Server.close`` leaves connections open, without a word to the
+    peer; from Python 3.12 on ``wait_closed`` then waits for the peers to go.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._connections: set[_ServerProtocol] = set()
+        # grpclib answers an unknown method without a content-type, which its own
+        # client takes for a broken server; it looks methods up with `get`.
+        self._mapping = _Methods(self._mapping)
+
+    def _protocol_factory(self) -> H2Protocol:
+        # The factory is the only place where a connection's protocol can be seen.
+        plain = super()._protocol_factory()
+        return _ServerProtocol(plain, self._connections)
+
+    def close_connections(self) -> None:
+        """Say GOAWAY (NO_ERROR) on every connection and close it (RFC 9113 section 6.8)."""
+        for connection in tuple(self._connections):
+            connection.say_goodbye()
+
+
+class _Methods(dict[str, Handler]):
+    """The methods by path; an unknown one has a handler that says so."""
+
+    def get(self, path: str, default: Any = None) -> Any:  # noqa: ARG002  # dict's signature
+        return super().get(path, _UNKNOWN_METHOD)
+
+
+async def _refuse_unknown_method(_stream: grpclib.server.Stream[Any, Any]) -> None:
+    raise UnimplementedError("the server has no such method")
+
+
+_UNKNOWN_METHOD = Handler(_refuse_unknown_method, Cardinality.STREAM_STREAM, object, object)
+
+
+class _ServerProtocol(H2Protocol):
+    def __init__(self, plain: H2Protocol, open_connections: "set[_ServerProtocol]") -> None:
+        super().__init__(plain.handler, plain.config, plain.h2_config)
+        self._open_connections = open_connections
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._open_connections.add(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        # After a goodbye the handlers were told; a second cancellation would cut
+        # short what they do in their `finally`.
+        if self in self._open_connections:
+            self._open_connections.discard(self)
+            super().connection_lost(exc)
+
+    def say_goodbye(self) -> None:
+        # Connection._connection is the h2 state machine: grpclib has no way to
+        # send GOAWAY.
+        self._open_connections.discard(self)
+        self.connection._connection.close_connection()
+        self.connection.flush()
+        self.processor.close(reason="Server is shutting down")
+
+
+def listening_sockets(server: grpclib.server.Server) -> Sequence[Any]:
+    """Return the sockets that the server listens on: which port 0 became is not public."""
+    inner = server._server
+    return () if inner is None else inner.sockets  # type: ignore[attr-defined]  # AbstractServer hides what asyncio's Server has
+
+
+def reflection_services(names: Sequence[str], pool: DescriptorPool) -> list[Any]:
+    """Return the reflection services, v1 and v1alpha.
+
+    ``ServerReflection.extend`` leaves reflection itself out of the list of
+    services, where grpcio and grpc-go name it; the constructor takes the names.
+    """
+    # Imported here: these modules register grpclib's copies of the standard messages in
+    # protobuf's default pool, where a client beside grpcio's plugins would clash with theirs.
+    from grpclib.reflection._deprecated import ServerReflection as ReflectionV1Alpha  # noqa: PLC0415
+    from grpclib.reflection.service import ServerReflection as ReflectionV1  # noqa: PLC0415
+
+    return [kind(_service_names=names, _pool=pool) for kind in (ReflectionV1, ReflectionV1Alpha)]
+
+
+def close_response_generators(service: object) -> None:
+    """Make a service close its response generators, however a call ends.
+
+    betterproto2 0.10's ``_call_rpc_handler_server_stream`` iterates them and, when
+    the call is cancelled while it sends, leaves them to the garbage collector:
+    what a handler's ``finally`` gives back would be held until then.
+    """
+    if isinstance(service, ServiceBase):
+        service._call_rpc_handler_server_stream = _stream_responses  # type: ignore[method-assign]  # on this object only
+
+
+async def _stream_responses(
+    handler: Callable[[Any], Any], stream: grpclib.server.Stream[Any, Any], request: Any
+) -> None:
+    responses = handler(request)
+    if not isinstance(responses, AsyncGenerator):
+        # A method that returns without ever yielding is a coroutine: no messages.
+        await responses
+        return
+    turn = Turn()
+    async with aclosing(responses):
+        async for message in responses:
+            await stream.send_message(message)
+            await turn.share()
+
+
+def received_error(stream: grpclib.client.Stream[Any, Any]) -> GRPCError | None:
+    """Return the error status that the server sent, if it is here.
+
+    grpclib keeps to itself the headers and trailers that it has not yet handed out.
+    """
+    if getattr(stream, "_stream", None) is None:
+        return None
+    try:
+        stream._maybe_raise()
+    except GRPCError as error:
+        return error
+    return None
+
+
+def forgive_reset(stream: grpclib.client.Stream[Any, Any]) -> bool:
+    """Forget that the server reset the call, if its answer was complete before.
+
+    A server may send its status and then RST_STREAM, to stop a request that it no
+    longer reads (RFC 9113 section 8.1). grpclib then raises on every later read, and
+    what came before the reset would be lost.
+
+    Returns:
+        Whether the answer is complete, and can be read to its end.
+    """
+    answer = stream._stream
+    trailers_only = answer.headers is not None and "grpc-status" in dict(answer.headers)
+    if answer.trailers is None and not trailers_only:
+        return False
+    stream._wrapper._error = None
+    return True
+
+
+def is_lost(stream: grpclib.client.Stream[Any, Any]) -> bool:
+    """Tell whether the call's connection is closed; False before it has one.
+
+    grpclib tells the calls that are open when a connection closes. One that is opened
+    right after would wait for ever, and one that sends would write to nowhere.
+    """
+    protocol_stream = getattr(stream, "_stream", None)
+    return protocol_stream is not None and protocol_stream.connection.is_closing()
+
+
+def cancel(stream: grpclib.client.Stream[Any, Any]) -> None:
+    """Reset the call with CANCEL (gRPC over HTTP/2, "Errors"); grpclib says NO_ERROR."""
+    if stream._send_request_done and stream._stream.closable:
+        stream._stream.reset_nowait(ErrorCodes.CANCEL)
+
+
+def end_unsent(stream: grpclib.client.Stream[Any, Any]) -> None:
+    """Let the status be read although not every request message was sent.
+
+    grpclib refuses to read trailers before the client's side is ended; a server
+    may answer earlier. The stream is reset when the call is left.
+    """
+    stream._end_done = True
+
+
+def interrupt(stream: grpclib.client.Stream[Any, Any], error: Exception) -> None:
+    """Make whoever waits for this stream get this error."""
+    stream._wrapper.cancel(error)

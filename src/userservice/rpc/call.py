@@ -1,0 +1,119 @@
+"""The call that a handler is serving: its metadata, deadline and peer.
+
+betterproto2's generated bases hand a handler the request message and nothing
+else; ``current_call()`` gives it the rest. Nothing is built before it is read.
+"""
+
+from contextvars import ContextVar
+from typing import Any
+
+import grpclib.server
+from grpclib.events import SendInitialMetadata, SendTrailingMetadata
+from grpclib.metadata import Deadline
+from multidict import MultiDict
+
+from userservice.rpc.errors import Metadata
+
+
+class Call:
+    """One call being served."""
+
+    __slots__ = ("_initial", "_stream", "_trailing", "method")
+
+    def __init__(self, stream: grpclib.server.Stream[Any, Any], method: str) -> None:
+        self._stream = stream
+        self._initial: Metadata | None = None
+        self._trailing: Metadata | None = None
+        self.method = method
+        """The method's path, such as ``/userservice.v1.UserService/GetUser``."""
+
+    @property
+    def metadata(self) -> Metadata:
+        """What the client sent with the call, in order; a ``-bin`` key has bytes."""
+        return self._stream.metadata  # type: ignore[return-value]  # set before the handler runs, and a MultiDict under a NewType
+
+    @property
+    def deadline(self) -> Deadline | None:
+        """When the call must be over, or None where the client set no limit."""
+        return self._stream.deadline
+
+    @property
+    def time_remaining_s(self) -> float | None:
+        """The seconds left until the deadline, at least 0, or None without one."""
+        deadline = self._stream.deadline
+        return None if deadline is None else deadline.time_remaining()
+
+    @property
+    def peer(self) -> str:
+        """The client's address: ``host:port``, ``[v6]:port``, or ``unix``."""
+        address: Any = self._stream.peer.addr()
+        if not isinstance(address, tuple):
+            return "unix"
+        host, port = address[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    @property
+    def initial_metadata(self) -> Metadata:
+        """What is sent before the first message; add to it until then."""
+        if self._initial is None:
+            self._initial = MultiDict()
+        return self._initial
+
+    @property
+    def trailing_metadata(self) -> Metadata:
+        """What is sent with the status, at the end; add to it any time."""
+        if self._trailing is None:
+            self._trailing = MultiDict()
+        return self._trailing
+
+    @property
+    def has_initial_metadata(self) -> bool:
+        """Whether the handler asked for its initial metadata, to add to it."""
+        return self._initial is not None
+
+    @property
+    def has_trailing_metadata(self) -> bool:
+        """Whether the handler asked for its trailing metadata, to add to it."""
+        return self._trailing is not None
+
+    async def send_initial_metadata(self) -> None:
+        """Send the initial metadata now, so that the client need not wait for a message.
+
+        Raises:
+            ProtocolError: it was sent before.
+        """
+        await self._stream.send_initial_metadata()
+
+
+_current: ContextVar[Call] = ContextVar("current_call")
+
+
+def current_call() -> Call:
+    """Return the call that the running handler serves.
+
+    Raises:
+        LookupError: no handler is running here.
+    """
+    try:
+        return _current.get()
+    except LookupError:
+        raise LookupError("current_call() outside of a handler: no call is being served") from None
+
+
+def enter_call(call: Call) -> None:
+    """Make this the current call of the running task."""
+    _current.set(call)
+
+
+async def send_initial_metadata(event: SendInitialMetadata) -> None:
+    """Add what the handler set to the initial metadata (an event listener)."""
+    call = _current.get(None)
+    if call is not None and call.has_initial_metadata:
+        event.metadata.extend(call.initial_metadata)
+
+
+async def send_trailing_metadata(event: SendTrailingMetadata) -> None:
+    """Add what the handler set to the trailing metadata (an event listener)."""
+    call = _current.get(None)
+    if call is not None and call.has_trailing_metadata:
+        event.metadata.extend(call.trailing_metadata)

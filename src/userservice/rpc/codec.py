@@ -1,0 +1,93 @@
+"""grpclib's two codec extension points, for betterproto2 messages.
+
+Messages of Google's runtime, which grpclib's health and reflection plugins use,
+pass through it unchanged.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import betterproto2
+import google.protobuf.message
+from grpclib.const import Status
+from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
+
+from userservice._gen.google import protobuf, rpc
+from userservice._gen.message_pool import default_message_pool
+from userservice.rpc.errors import InternalError
+from userservice.wire.protobuf import DecodeError, decode, encode
+
+
+class MessageCodec(CodecBase):
+    """Encodes and decodes the messages of a call."""
+
+    __content_subtype__ = "proto"
+
+    def encode(self, message: Any, message_type: type[Any]) -> bytes:
+        """Return the message as bytes; INTERNAL where it is of another type or does not fit."""
+        if not isinstance(message, message_type):
+            raise TypeError(
+                f"a {message_type.__name__} belongs here, not a {type(message).__name__}"
+            )
+        if isinstance(message, google.protobuf.message.Message):
+            return message.SerializeToString()
+        return encode(message)
+
+    def decode(self, data: bytes, message_type: type[Any]) -> Any:
+        """Return the message that the bytes hold.
+
+        Raises:
+            InternalError: they hold none (gRPC's statuscodes.md: "Error parsing
+                request proto" is INTERNAL).
+        """
+        try:
+            if issubclass(message_type, google.protobuf.message.Message):
+                return message_type.FromString(data)
+            return decode(message_type, data)
+        except (DecodeError, google.protobuf.message.DecodeError) as error:
+            raise InternalError(
+                f"the message is no valid {message_type.__name__}",
+                [rpc.ErrorInfo(reason="MALFORMED_MESSAGE", domain="grpc.io")],
+            ) from error
+
+
+class StatusDetailsCodec(StatusDetailsCodecBase):
+    """Carries google.rpc.Status in ``grpc-status-details-bin``, with typed details."""
+
+    def encode(
+        self,
+        status: Status,
+        message: str | None,
+        details: Sequence[betterproto2.Message] | None,
+    ) -> bytes:
+        """Return the google.rpc.Status of an error as bytes."""
+        packed = [_pack(detail) for detail in details or ()]
+        return encode(rpc.Status(code=status.value, message=message or "", details=packed))
+
+    def decode(
+        self,
+        status: Status,  # noqa: ARG002  # grpclib's interface: the data says it all
+        message: str | None,  # noqa: ARG002  # likewise
+        data: bytes,
+    ) -> Sequence[betterproto2.Message]:
+        """Return the details, typed; one of an unknown type stays an Any.
+
+        Broken bytes give no details: the status itself is still the answer.
+        """
+        try:
+            return [_unpack(detail) for detail in decode(rpc.Status, data).details]
+        except DecodeError:
+            return []
+
+
+def _pack(detail: betterproto2.Message) -> protobuf.Any:
+    if isinstance(detail, protobuf.Any):
+        return detail
+    return protobuf.Any(
+        type_url=default_message_pool.type_to_url[type(detail)], value=encode(detail)
+    )
+
+
+def _unpack(detail: protobuf.Any) -> betterproto2.Message:
+    message_type = default_message_pool.url_to_type.get(detail.type_url)
+    return detail if message_type is None else decode(message_type, detail.value)

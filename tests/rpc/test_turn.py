@@ -1,0 +1,71 @@
+"""A busy stream shares the event loop: others never wait for all of it."""
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+
+from inventory._gen.inventory.v1 import (
+    InventoryServiceBase,
+    ListStockRequest,
+    ListStockResponse,
+    ReceiveDeliveriesRequest,
+    ReceiveDeliveriesResponse,
+)
+from inventory.client import InventoryClient
+from userservice.rpc import Server, connect
+
+
+class Busy(InventoryServiceBase):
+    """Sends and receives as fast as it can."""
+
+    async def list_stock(self, message: ListStockRequest) -> AsyncIterator[ListStockResponse]:
+        for number in range(3000):
+            yield ListStockResponse(item="x", count=number)
+
+    async def receive_deliveries(
+        self, messages: AsyncIterator[ReceiveDeliveriesRequest]
+    ) -> ReceiveDeliveriesResponse:
+        return ReceiveDeliveriesResponse(count=len([message async for message in messages]))
+
+
+async def longest_wait(busy: "asyncio.Task[object]") -> float:
+    """How long somebody else had to wait for the loop, in seconds."""
+    longest = 0.0
+    while not busy.done():
+        started = time.perf_counter()
+        await asyncio.sleep(0)
+        longest = max(longest, time.perf_counter() - started)
+    await busy
+    return longest
+
+
+async def test_a_fast_stream_holds_up_nobody() -> None:
+    """Neither a server's nor a client's: 3,000 messages at once leave the loop free."""
+    server = Server([Busy()])
+    await server.start("127.0.0.1", 0)
+    async with server, connect(server.addresses[0]) as channel:
+        client = InventoryClient(channel)
+
+        async def receive() -> None:
+            assert len([line async for line in client.list_stock(ListStockRequest())]) == 3000
+
+        def deliveries() -> Iterator[ReceiveDeliveriesRequest]:
+            for number in range(3000):
+                yield ReceiveDeliveriesRequest(item="x", count=number)
+
+        async def send() -> None:
+            assert (await client.receive_deliveries(deliveries())).count == 3000
+
+        for busy in (receive(), send()):
+            assert await longest_wait(asyncio.create_task(busy)) < 0.5
+
+
+def test_a_client_loads_no_standard_service_of_its_own() -> None:
+    """Beside grpcio's health and reflection, whose messages have the same names, it can be used."""
+    program = (
+        "import sys, userservice; "
+        "sys.exit(any('health_pb2' in name or 'reflection_pb2' in name for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
