@@ -1,0 +1,52 @@
+"""Update masks: which fields of a user an update changes, and to what (AIP-134, AIP-161)."""
+
+from collections.abc import Sequence
+
+from userservice.users import rules
+from userservice.users.model import Field, UserUpdate
+
+_MUTABLE = (Field.NAME, Field.AVATAR, Field.ROLE)
+_ALL = "*"
+_SHOWN_MAX = 40  # characters of a wrong path in an error
+_REPORTED_MAX = 10  # wrong paths in one error
+
+
+def user_update(
+    checks: rules.Checks, paths: Sequence[str], name: str, avatar: str, role: int
+) -> UserUpdate:
+    """Return the new values of the fields that the mask names.
+
+    Args:
+        checks: notes what is wrong with the mask and the values.
+        paths: ``name``, ``avatar``, ``role``, or ``*`` alone for all of them. None
+            at all: every field that is set (AIP-134, "Update mask").
+        name: the new name.
+        avatar: the new avatar; masked and empty, it clears the old one.
+        role: the number of the new role; masked and 0, an ordinary user.
+    """
+    given = {Field.NAME: name, Field.AVATAR: avatar, Field.ROLE: role}
+    if not paths:
+        masked = {field for field, value in given.items() if value}
+    elif list(paths) == [_ALL]:
+        masked = set(_MUTABLE)
+    else:
+        masked = _named(checks, paths)
+    return UserUpdate(
+        name=checks.check("name", rules.name, name) if Field.NAME in masked else None,
+        avatar=checks.check("avatar", rules.avatar, avatar) if Field.AVATAR in masked else None,
+        role=checks.check("role", rules.role, role) if Field.ROLE in masked else None,
+    )
+
+
+def _named(checks: rules.Checks, paths: Sequence[str]) -> set[Field]:
+    wrong = [path for path in paths if path not in _MUTABLE]
+    for path in wrong[:_REPORTED_MAX]:
+        checks.refuse("update_mask", f"{path[:_SHOWN_MAX]!r} {_fault(path)}")
+    return {field for field in _MUTABLE if field in paths}
+
+
+def _fault(path: str) -> str:
+    if path == _ALL:
+        return "must stand alone"
+    fault = "cannot be changed" if path in set(Field) else "is no field of a user"
+    return f"{fault}; a path is one of {', '.join(_MUTABLE)}, or *"

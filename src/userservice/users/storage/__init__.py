@@ -1,0 +1,1 @@
+"""Where users are kept: one repository interface, and what implements it."""

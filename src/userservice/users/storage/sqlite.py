@@ -1,0 +1,441 @@
+"""Users on SQLite: one thread writes, others read, and the event loop never waits for a disk.
+
+Writes that wait together share one transaction, and so one flush to the disk. A
+point read runs on the event loop: in WAL mode a reader never waits for a writer,
+and it costs less than the way to a thread and back.
+"""
+
+import asyncio
+import datetime
+import os
+import queue
+import sqlite3
+import threading
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from userservice.users import rules
+from userservice.users.errors import StorageUnavailableError
+from userservice.users.model import Change, ChangeKind, NewUser, Role, User, UserUpdate
+from userservice.users.storage import sql, sqlite_file
+from userservice.users.storage.repository import KEPT_REVISIONS, Committed, Page, PageQuery
+
+T = TypeVar("T")
+
+_READERS = 2  # threads for lists; a point read needs none
+_GROUP_MAX = 256  # writes in one transaction: bounds how long the first one waits
+_PENDING_MAX = 10_000  # writes that may wait; a call beyond waits before it is queued
+_STEPS_BETWEEN_CHECKS = 10_000  # SQLite instructions, some 0.1 ms
+
+_USER_COLUMNS = "id, email, name, avatar, role, created_at, updated_at"
+_CHANGE_COLUMNS = f"revision, kind, time, {_USER_COLUMNS}"
+_SELECT_USER = f"SELECT {_USER_COLUMNS} FROM users WHERE id = ?"
+_SELECT_CURRENT = (
+    f"SELECT revision, {ChangeKind.UPDATED.value}, updated_at, {_USER_COLUMNS} "
+    "FROM users WHERE id = ?"
+)
+_SELECT_REVISIONS = (
+    f"SELECT {_CHANGE_COLUMNS} FROM events WHERE id = ? AND revision > ? "
+    f"ORDER BY revision DESC LIMIT {KEPT_REVISIONS}"
+)
+_FORGET_REVISIONS = (
+    "DELETE FROM events WHERE id = ? AND revision <= (SELECT revision FROM events "
+    f"WHERE id = ? ORDER BY revision DESC LIMIT 1 OFFSET {KEPT_REVISIONS})"
+)
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_MICROSECOND = datetime.timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """A write that waits for its turn: what to do, and who wants to know."""
+
+    work: Callable[[sqlite3.Connection], tuple[Any, list[Change]]]
+    done: "asyncio.Future[Any]"
+
+
+class SqliteRepository:
+    """Keeps users in one SQLite file, or in memory; see UserRepository.
+
+    Args:
+        path: the file; None keeps the users in memory, until closed.
+        committed: is told of every change, after its commit.
+    """
+
+    def __init__(self, path: str | None, committed: Committed) -> None:
+        self._path = path or sqlite_file.IN_MEMORY
+        self._committed = committed
+        self._writer = sqlite_file.prepare(self._path)
+        # A database in memory belongs to its connection: there, all share one.
+        self._in_memory = path is None
+        self._lock = threading.Lock()
+        self._points = self._reader(wait_s=0)
+        self._idle_readers: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
+        for _ in range(_READERS):
+            self._idle_readers.put(self._reader())
+        self._write_thread = ThreadPoolExecutor(1, "sqlite-writer")
+        self._read_threads = ThreadPoolExecutor(_READERS, "sqlite-reader")
+        self._waiting: deque[_Write] = deque()
+        self._room = asyncio.Semaphore(_PENDING_MAX)
+        self._flushing: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def create(self, users: Sequence[NewUser]) -> list[User | None]:
+        """Store users; None stands for each whose email is taken, before or among them."""
+        return await self._write(lambda writer: _create(writer, users))
+
+    async def get(self, user_id: str) -> User | None:
+        """Return a user, or None where there is none."""
+        row = await self._point(_SELECT_USER, user_id)
+        return None if row is None else _user(row)
+
+    async def current(self, user_id: str) -> Change | None:
+        """Return the latest revision of a user that exists, or None."""
+        row = await self._point(_SELECT_CURRENT, user_id)
+        return None if row is None else _change(row)
+
+    async def update(self, user_id: str, update: UserUpdate) -> User | None:
+        """Change a user, and return it, or None where there is none."""
+        return await self._write(lambda writer: _update(writer, user_id, update))
+
+    async def delete(self, user_id: str) -> bool:
+        """Delete a user; False where there was none."""
+        return await self._write(lambda writer: _delete(writer, user_id))
+
+    async def page(self, query: PageQuery) -> Page:
+        """Return one page of users."""
+        return await self._read(lambda reader: _page(reader, query))
+
+    async def revisions(self, user_id: str, after: int) -> list[Change]:
+        """Return the revisions of a user after this one, oldest first."""
+
+        def select(reader: sqlite3.Connection) -> list[Change]:
+            rows = reader.execute(_SELECT_REVISIONS, (user_id, after)).fetchall()
+            return [_change(row) for row in reversed(rows)]
+
+        return await self._read(select)
+
+    async def secret(self, name: str) -> bytes:
+        """Return 32 random bytes that stay the same for the life of the database."""
+        return await self._write(lambda writer: (_secret(writer, name), []))
+
+    async def ping(self) -> None:
+        """Return when the database can be written to."""
+        await self._write(_ping)
+
+    async def close(self) -> None:
+        """Finish the writes under way, and close the database."""
+        self._closed = True
+        if self._flushing is not None:
+            await self._flushing
+        for threads in (self._read_threads, self._write_thread):
+            await asyncio.to_thread(threads.shutdown)
+        self._points.close()
+        while not self._idle_readers.empty():
+            self._idle_readers.get().close()
+        self._writer.close()
+
+    def _reader(self, **options: float) -> sqlite3.Connection:
+        if self._in_memory:
+            return self._writer
+        connection = sqlite_file.connect(self._path, **options)
+        connection.execute("PRAGMA query_only = ON")
+        return connection
+
+    async def _point(self, statement: str, key: str) -> tuple[Any, ...] | None:
+        """Return the one row with this key."""
+        try:
+            with self._turn():
+                row: tuple[Any, ...] | None = self._points.execute(statement, (key,)).fetchone()
+                return row
+        except sqlite3.Error:
+            # Another process recovers the file, or it is broken: the event loop
+            # must not wait to find out.
+            return await self._read(lambda reader: reader.execute(statement, (key,)).fetchone())
+
+    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a query on a reader thread; it stops soon after the caller is cancelled."""
+        self._expect_open()
+        cancelled = threading.Event()
+
+        def run() -> T:
+            reader = self._idle_readers.get()
+            try:
+                with self._turn():
+                    reader.set_progress_handler(cancelled.is_set, _STEPS_BETWEEN_CHECKS)
+                    try:
+                        reader.execute("BEGIN")
+                        try:
+                            return work(reader)
+                        finally:
+                            reader.execute("COMMIT")
+                    finally:
+                        reader.set_progress_handler(None, 0)
+            finally:
+                self._idle_readers.put(reader)
+
+        try:
+            with _errors_of_storage():
+                return await asyncio.get_running_loop().run_in_executor(self._read_threads, run)
+        finally:
+            cancelled.set()
+
+    async def _write(self, work: Callable[[sqlite3.Connection], tuple[T, list[Change]]]) -> T:
+        """Do the work in the next transaction, and return its result when that is durable.
+
+        Once begun, a write is not undone by the cancellation of its caller.
+        """
+        self._expect_open()
+        async with self._room:
+            write = _Write(work, asyncio.get_running_loop().create_future())
+            self._waiting.append(write)
+            if self._flushing is None:
+                self._flushing = asyncio.create_task(self._flush())
+            with _errors_of_storage():
+                result: T = await write.done
+                return result
+
+    async def _flush(self) -> None:
+        """Commit what waits, group by group, until nothing waits."""
+        loop = asyncio.get_running_loop()
+        try:
+            while self._waiting:
+                group = [
+                    self._waiting.popleft() for _ in range(min(len(self._waiting), _GROUP_MAX))
+                ]
+                # A caller that was cancelled before its turn changed nothing.
+                group = [write for write in group if not write.done.cancelled()]
+                try:
+                    outcomes = await loop.run_in_executor(self._write_thread, self._commit, group)
+                except Exception as error:  # noqa: BLE001  # nobody may wait for ever
+                    outcomes = [_Outcome(error=error) for _ in group]
+                self._announce(group, outcomes)
+        finally:
+            self._flushing = None
+
+    def _announce(self, group: list[_Write], outcomes: list["_Outcome"]) -> None:
+        changes = [change for outcome in outcomes for change in outcome.changes]
+        if changes:
+            self._committed(changes)
+        for write, outcome in zip(group, outcomes, strict=True):
+            if write.done.cancelled():
+                continue
+            if outcome.error is None:
+                write.done.set_result(outcome.result)
+            else:
+                write.done.set_exception(outcome.error)
+
+    def _commit(self, group: list[_Write]) -> list["_Outcome"]:
+        """Do a group's work in one transaction (on the writer thread)."""
+        with self._turn():
+            try:
+                self._writer.execute("BEGIN IMMEDIATE")
+                try:
+                    outcomes = [_attempt(self._writer, write) for write in group]
+                    self._writer.execute("COMMIT")
+                except BaseException:
+                    if self._writer.in_transaction:
+                        self._writer.execute("ROLLBACK")
+                    raise
+            except sqlite3.Error as error:
+                return [_Outcome(error=error) for _ in group]
+            return outcomes
+
+    def _expect_open(self) -> None:
+        if self._closed:
+            raise StorageUnavailableError("the database is closed")
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """In memory, threads take turns on the one connection."""
+        if self._in_memory:
+            with self._lock:
+                yield
+        else:
+            yield
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What became of a write."""
+
+    result: Any = None
+    changes: Sequence[Change] = ()
+    error: Exception | None = None
+
+
+def _attempt(writer: sqlite3.Connection, write: _Write) -> _Outcome:
+    """Do one write of a group; its failure undoes it alone."""
+    writer.execute("SAVEPOINT one_write")
+    try:
+        result, changes = write.work(writer)
+    except Exception as error:  # noqa: BLE001  # the caller of this write gets it
+        writer.execute("ROLLBACK TO one_write")
+        writer.execute("RELEASE one_write")
+        return _Outcome(error=error)
+    writer.execute("RELEASE one_write")
+    return _Outcome(result, changes)
+
+
+@contextmanager
+def _errors_of_storage() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StorageUnavailableError(str(error)) from error
+
+
+def _create(
+    writer: sqlite3.Connection, users: Sequence[NewUser]
+) -> tuple[list[User | None], list[Change]]:
+    created: list[User | None] = []
+    changes = []
+    for new in users:
+        key = rules.email_key(new.email)
+        if writer.execute("SELECT 1 FROM users WHERE email_key = ?", (key,)).fetchone():
+            created.append(None)
+            continue
+        now = _now()
+        user = User(str(uuid.uuid4()), new.email, new.name, "", new.role, now, now)
+        change = _record(writer, ChangeKind.UPDATED, user, now)
+        writer.execute(
+            f"INSERT INTO users ({_USER_COLUMNS}, email_key, revision, password_hash) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*_row(user), key, change.revision, new.password_hash),
+        )
+        created.append(user)
+        changes.append(change)
+    return created, changes
+
+
+def _update(
+    writer: sqlite3.Connection, user_id: str, update: UserUpdate
+) -> tuple[User | None, list[Change]]:
+    row = writer.execute(_SELECT_USER, (user_id,)).fetchone()
+    if row is None:
+        return None, []
+    user = _user(row)
+    changed = replace(
+        user,
+        name=user.name if update.name is None else update.name,
+        avatar=user.avatar if update.avatar is None else update.avatar,
+        role=user.role if update.role is None else update.role,
+    )
+    if changed == user:
+        return user, []
+    # A clock that was set back must not make a user older than it was.
+    now = max(_now(), user.updated_at)
+    changed = replace(changed, updated_at=now)
+    change = _record(writer, ChangeKind.UPDATED, changed, now)
+    _forget(writer, user_id)
+    writer.execute(
+        "UPDATE users SET name = ?, avatar = ?, role = ?, updated_at = ?, revision = ? "
+        "WHERE id = ?",
+        (changed.name, changed.avatar, changed.role, _microseconds(now), change.revision, user_id),
+    )
+    return changed, [change]
+
+
+def _delete(writer: sqlite3.Connection, user_id: str) -> tuple[bool, list[Change]]:
+    row = writer.execute(_SELECT_USER, (user_id,)).fetchone()
+    if row is None:
+        return False, []
+    user = _user(row)
+    change = _record(writer, ChangeKind.DELETED, user, max(_now(), user.updated_at))
+    _forget(writer, user_id)
+    writer.execute("DELETE FROM users WHERE id = ?", (user_id,))
+    return True, [change]
+
+
+def _record(
+    writer: sqlite3.Connection, kind: ChangeKind, user: User, time: datetime.datetime
+) -> Change:
+    """Write a revision."""
+    cursor = writer.execute(
+        f"INSERT INTO events (kind, time, {_USER_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (kind, _microseconds(time), *_row(user)),
+    )
+    assert cursor.lastrowid is not None
+    return Change(cursor.lastrowid, kind, user, time)
+
+
+def _forget(writer: sqlite3.Connection, user_id: str) -> None:
+    """Delete the revisions that no watcher can ask for any more."""
+    writer.execute(_FORGET_REVISIONS, (user_id, user_id))
+
+
+def _page(reader: sqlite3.Connection, query: PageQuery) -> Page:
+    where = sql.where(query.expression)
+    total = None
+    conditions, parameters = where.sql, where.parameters
+    if query.after is None:
+        counted = reader.execute(f"SELECT count(*) FROM users WHERE {where.sql}", parameters)
+        total = counted.fetchone()[0]
+    else:
+        after = sql.after(query.order, query.after)
+        conditions = f"({where.sql}) AND ({after.sql})"
+        parameters = (*parameters, *after.parameters)
+    rows = reader.execute(
+        f"SELECT {_USER_COLUMNS} FROM users WHERE {conditions} "
+        f"ORDER BY {sql.order_by(query.order)} LIMIT ?",
+        (*parameters, query.size + 1),
+    ).fetchall()
+    users = [_user(row) for row in rows[: query.size]]
+    more = len(rows) > query.size
+    return Page(users, sql.sort_key(query.order, users[-1]) if more else None, total)
+
+
+def _secret(writer: sqlite3.Connection, name: str) -> bytes:
+    writer.execute(
+        "INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        (name, os.urandom(32)),
+    )
+    value: bytes = writer.execute("SELECT value FROM secrets WHERE name = ?", (name,)).fetchone()[0]
+    return value
+
+
+def _ping(writer: sqlite3.Connection) -> tuple[None, list[Change]]:
+    # That the transaction began shows that the file can be written to.
+    writer.execute("SELECT 1 FROM users LIMIT 1").fetchone()
+    return None, []
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
+def _microseconds(time: datetime.datetime) -> int:
+    return (time - _EPOCH) // _MICROSECOND
+
+
+def _time(microseconds: int) -> datetime.datetime:
+    return _EPOCH + datetime.timedelta(microseconds=microseconds)
+
+
+def _row(user: User) -> tuple[str | int, ...]:
+    """The values of _USER_COLUMNS."""
+    return (
+        user.id,
+        user.email,
+        user.name,
+        user.avatar,
+        user.role.value,
+        _microseconds(user.created_at),
+        _microseconds(user.updated_at),
+    )
+
+
+def _user(row: tuple[Any, ...]) -> User:
+    user_id, email, name, avatar, role, created_at, updated_at = row
+    return User(user_id, email, name, avatar, Role(role), _time(created_at), _time(updated_at))
+
+
+def _change(row: tuple[Any, ...]) -> Change:
+    revision, kind, time, *user = row
+    return Change(revision, ChangeKind(kind), _user(tuple(user)), _time(time))

@@ -1,0 +1,32 @@
+"""Database URLs, and the repository that each one names."""
+
+from urllib.parse import unquote
+
+from userservice.users.errors import StorageUnusableError
+from userservice.users.storage.repository import Committed, UserRepository
+from userservice.users.storage.sqlite import SqliteRepository
+
+_FORMS = "sqlite:///users.db (in the working folder), sqlite:////var/lib/users.db, or memory:"
+
+
+def open_repository(url: str, committed: Committed) -> UserRepository:
+    """Open the database that the URL names, and bring its tables up to date.
+
+    Blocks while it does: call it before serving. Needs a running event loop.
+
+    Args:
+        url: ``sqlite:///path``, with a fourth slash for an absolute path, or
+            ``memory:`` for a database that ends with the process.
+        committed: is told of every change, after its commit.
+
+    Raises:
+        StorageUnusableError: the URL is of no known form, or its database cannot
+            be used.
+    """
+    if url == "memory:":
+        return SqliteRepository(None, committed)
+    prefix, path = url[:10], unquote(url[10:])
+    if prefix != "sqlite:///" or not path or "\0" in path:
+        # Without the URL itself: it may hold a password.
+        raise StorageUnusableError(f"not a database URL; one is {_FORMS}")
+    return SqliteRepository(path, committed)

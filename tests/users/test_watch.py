@@ -1,0 +1,182 @@
+"""Watching a user: nothing missed, nothing twice, and slow watchers skip to the latest."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from userservice.users.errors import UserNotFoundError
+from userservice.users.feed import LocalFeed
+from userservice.users.model import Change, ChangeKind, User, UserUpdate
+from userservice.users.storage.repository import UserRepository
+from userservice.users.watch import BEHIND_MAX, watch
+
+
+async def nothing() -> None:
+    """Nobody waits for the watch to begin."""
+
+
+class Watching:
+    """Makes watches on one repository and feed."""
+
+    def __init__(self, repository: UserRepository, feed: LocalFeed) -> None:
+        self.repository = repository
+        self.feed = feed
+
+    def __call__(self, user_id: str, after: int | None = None) -> AsyncGenerator[Change, None]:
+        return watch(self.repository, self.feed, user_id, after, nothing)
+
+    async def rename(self, user: User, *names: str) -> None:
+        for name in names:
+            await self.repository.update(user.id, UserUpdate(name=name))
+
+
+@pytest.fixture
+def watching(repository: UserRepository, feed: LocalFeed) -> Watching:
+    """Makes watches."""
+    return Watching(repository, feed)
+
+
+async def test_a_watch_starts_with_the_current_state(watching: Watching, ann: User) -> None:
+    """The first event is the user as it is, with the revision that made it so."""
+    await watching.rename(ann, "Lee")
+    events = watching(ann.id)
+    first = await anext(events)
+    assert (first.kind, first.user.name) == (ChangeKind.UPDATED, "Lee")
+    assert first == await watching.repository.current(ann.id)
+    await events.aclose()
+
+
+async def test_every_revision_follows_in_order_and_deletion_ends_it(
+    watching: Watching, ann: User
+) -> None:
+    """Each change is an event; the last is DELETED, with the user as it was."""
+    events = watching(ann.id)
+    await anext(events)
+    await watching.rename(ann, "A", "B", "C")
+    await watching.repository.delete(ann.id)
+    rest = [event async for event in events]
+    assert [(event.kind.name, event.user.name) for event in rest] == [
+        ("UPDATED", "A"),
+        ("UPDATED", "B"),
+        ("UPDATED", "C"),
+        ("DELETED", "C"),
+    ]
+    assert watching.feed._mailboxes == {}
+
+
+async def test_there_is_nothing_to_watch_without_a_user(watching: Watching, ann: User) -> None:
+    """A user that never was, or is gone, is not found."""
+    with pytest.raises(UserNotFoundError):
+        await anext(watching(str(uuid.uuid4())))
+    await watching.repository.delete(ann.id)
+    with pytest.raises(UserNotFoundError):
+        await anext(watching(ann.id))
+    assert watching.feed._mailboxes == {}
+
+
+async def test_a_watch_resumes_after_a_revision(watching: Watching, ann: User) -> None:
+    """What happened in between comes first, once, and then what happens now."""
+    first = await anext(watching(ann.id))
+    await watching.rename(ann, "A", "B")
+    events = watching(ann.id, after=first.revision)
+    assert [(await anext(events)).user.name for _ in range(2)] == ["A", "B"]
+    await watching.rename(ann, "C")
+    assert (await anext(events)).user.name == "C"
+    await events.aclose()
+
+
+async def test_a_watch_resumed_up_to_date_waits_for_the_next_change(
+    watching: Watching, ann: User
+) -> None:
+    """Nothing is sent twice: there is no event until something happens."""
+    first = await anext(watching(ann.id))
+    events = watching(ann.id, after=first.revision)
+    waiting = asyncio.ensure_future(anext(events))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await watching.rename(ann, "A")
+    assert (await waiting).user.name == "A"
+    await events.aclose()
+
+
+async def test_a_deletion_is_seen_on_resuming(watching: Watching, ann: User) -> None:
+    """A watcher that was away learns that the user is gone; once it knows, there is none."""
+    first = await anext(watching(ann.id))
+    await watching.repository.delete(ann.id)
+    events = [event async for event in watching(ann.id, after=first.revision)]
+    assert [event.kind for event in events] == [ChangeKind.DELETED]
+    with pytest.raises(UserNotFoundError):
+        await anext(watching(ann.id, after=events[0].revision))
+
+
+@pytest.mark.parametrize("behind", [BEHIND_MAX, BEHIND_MAX + 1])
+async def test_a_slow_watcher_gets_only_the_latest(
+    watching: Watching, ann: User, behind: int
+) -> None:
+    """Up to 64 revisions wait; whoever is further behind gets the newest alone."""
+    events = watching(ann.id)
+    await anext(events)
+    await watching.rename(ann, *(f"N{number}" for number in range(behind)))
+    expected = behind if behind <= BEHIND_MAX else 1
+    names = [(await anext(events)).user.name for _ in range(expected)]
+    assert names == [f"N{number}" for number in range(behind)][-expected:]
+    await watching.repository.delete(ann.id)
+    assert [event.kind for event in [event async for event in events]] == [ChangeKind.DELETED]
+
+
+@pytest.mark.parametrize("behind", [BEHIND_MAX, BEHIND_MAX + 1, 3 * BEHIND_MAX])
+async def test_a_watcher_long_away_gets_only_the_latest(
+    watching: Watching, ann: User, behind: int
+) -> None:
+    """The same holds for what happened before a watch resumed."""
+    first = await anext(watching(ann.id))
+    await watching.rename(ann, *(f"N{number}" for number in range(behind)))
+    events = watching(ann.id, after=first.revision)
+    expected = behind if behind <= BEHIND_MAX else 1
+    names = [(await anext(events)).user.name for _ in range(expected)]
+    assert names == [f"N{number}" for number in range(behind)][-expected:]
+    await events.aclose()
+
+
+async def test_a_deletion_is_never_dropped(watching: Watching, ann: User) -> None:
+    """However far behind a watcher is, it learns of the deletion, and ends."""
+    events = watching(ann.id)
+    await anext(events)
+    await watching.rename(ann, *(f"N{number}" for number in range(2 * BEHIND_MAX)))
+    await watching.repository.delete(ann.id)
+    kinds = [event.kind async for event in events]
+    assert kinds[-1] is ChangeKind.DELETED
+    assert len(kinds) <= BEHIND_MAX
+
+
+async def test_a_change_while_the_watch_begins_is_neither_missed_nor_repeated(
+    watching: Watching, ann: User
+) -> None:
+    """Listening and reading overlap; the revisions tell what was seen."""
+    events = [watching(ann.id) for _ in range(20)]
+    firsts = asyncio.gather(*(anext(event) for event in events))
+    await watching.rename(ann, "A", "B")
+    await watching.repository.delete(ann.id)
+    for first, rest in zip(await firsts, events, strict=True):
+        revisions = [first.revision, *[event.revision async for event in rest]]
+        assert revisions == list(range(first.revision, first.revision + len(revisions)))
+        assert revisions[-1] == 4
+
+
+async def test_a_thousand_watchers_cost_no_read_a_change(
+    watching: Watching, ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change is read at most once for all of them: here it is known from its write."""
+    events = [watching(ann.id) for _ in range(1000)]
+    await asyncio.gather(*(anext(event) for event in events))
+    reads: list[str] = []
+    for name in ("get", "current", "revisions", "page"):
+        monkeypatch.setattr(watching.repository, name, lambda *_, name=name: reads.append(name))
+    await watching.rename(ann, "A")
+    changes = await asyncio.gather(*(anext(event) for event in events))
+    assert {change.user.name for change in changes} == {"A"}
+    assert reads == []
+    for event in events:
+        await event.aclose()
