@@ -1,0 +1,5 @@
+"""``python -m userservice``."""
+
+from userservice.app.cli import main
+
+main()

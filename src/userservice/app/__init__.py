@@ -1,0 +1,1 @@
+"""The shell: settings, command line, wiring and lifecycle."""

@@ -1,0 +1,145 @@
+"""The server's life: everything is opened, wired, announced, and closed in turn."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
+
+import structlog
+
+from userservice.rpc import Server
+from userservice.rpc.health import OVERALL, Health, ServiceCheck, ServiceStatus, polled
+from userservice.rpc.reflection import with_reflection
+from userservice.users.errors import StorageUnavailableError, StorageUnusableError
+from userservice.users.feed import ChangeFeed, LocalFeed
+from userservice.users.model import Change
+from userservice.users.passwords import PasswordHasher
+from userservice.users.service import UserService
+from userservice.users.status import rpc_error
+from userservice.users.storage.repository import UserRepository
+from userservice.users.storage.urls import open_repository
+from userservice.users.tokens import Tokens
+from userservice.users.watch import user_topic
+
+_CHECK_TTL_S = 1.0  # how old the answer about the database's health may be
+_CHECK_TIMEOUT_S = 3.0
+_LAST_TURNS = 20  # of the event loop, for those who watch the health to hear NOT_SERVING
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class ServeError(Exception):
+    """The server cannot start with these settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServeSettings:
+    """How to serve.
+
+    Args:
+        host: the address or name to bind.
+        port: the port; 0 for any free one.
+        database: the database's URL.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 50051
+    database: str = "sqlite:///userservice.db"
+
+
+async def serve(settings: ServeSettings, ready: Callable[[Sequence[str]], None]) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        settings: how to serve.
+        ready: called with the addresses bound, as soon as calls are accepted.
+
+    Raises:
+        ServeError: the database or the address cannot be used.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signal_number, stop.set)
+    async with running_server(settings) as server:
+        ready(server.addresses)
+        log.info("serving", addresses=server.addresses)
+        await stop.wait()
+        log.info("stopping")
+
+
+@asynccontextmanager
+async def running_server(settings: ServeSettings) -> AsyncIterator[Server]:
+    """Run a server for as long as the block runs.
+
+    Raises:
+        ServeError: the database or the address cannot be used.
+    """
+    feed = LocalFeed()
+    async with _opened(settings.database, feed) as repository:
+        with closing(PasswordHasher()) as hasher:
+            tokens = Tokens(await repository.secret("tokens"))
+            users = UserService(repository, feed, hasher, tokens)
+            async with _serving(users, repository, settings) as server:
+                yield server
+
+
+@asynccontextmanager
+async def _opened(url: str, feed: ChangeFeed) -> AsyncIterator[UserRepository]:
+    """Open the database, and let the feed carry its changes."""
+
+    def publish(changes: Sequence[Change]) -> None:
+        for change in changes:
+            feed.publish(user_topic(change.user.id), change)
+
+    try:
+        repository = open_repository(url, publish)
+    except StorageUnusableError as error:
+        raise ServeError(str(error)) from error
+    try:
+        yield repository
+    finally:
+        await repository.close()
+
+
+@asynccontextmanager
+async def _serving(
+    users: UserService, repository: UserRepository, settings: ServeSettings
+) -> AsyncIterator[Server]:
+    """Serve the users, with health and reflection."""
+
+    async def database_answers() -> bool:
+        try:
+            async with asyncio.timeout(_CHECK_TIMEOUT_S):
+                await repository.ping()
+        except (StorageUnavailableError, TimeoutError):
+            return False
+        return True
+
+    database = ServiceCheck(database_answers, check_ttl=_CHECK_TTL_S)
+    running = ServiceStatus()
+    running.set(True)
+    health = Health({users: [database, running], OVERALL: [database, running]})
+    server = Server(with_reflection([users, health]), error_mapping=rpc_error)
+    await _start(server, settings)
+    async with polled(database):
+        try:
+            yield server
+        finally:
+            running.set(False)
+            for _ in range(_LAST_TURNS):
+                await asyncio.sleep(0)
+            server.close()
+            await server.wait_closed()
+
+
+async def _start(server: Server, settings: ServeSettings) -> None:
+    try:
+        await server.start(settings.host, settings.port)
+    except OSError as error:
+        # asyncio puts the address into strerror; a failed look-up has no errno of the system.
+        code = error.errno or 0
+        reason = os.strerror(code) if code > 0 else error.strerror
+        raise ServeError(f"cannot listen on {settings.host}:{settings.port}: {reason}") from error
