@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -195,9 +196,8 @@ def test_an_acknowledged_write_survives_sigkill(processes: Processes) -> None:
     asyncio.run(check(address(process)))
     stopped(process, signal.SIGTERM)
     assert len(acknowledged) >= 300
-    assert sqlite3.connect(processes.folder / "kill.db").execute(
-        "PRAGMA integrity_check"
-    ).fetchone() == ("ok",)
+    with closing(sqlite3.connect(processes.folder / "kill.db")) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 def test_health_is_not_serving_while_the_database_does_not_answer(processes: Processes) -> None:

@@ -297,6 +297,32 @@ def _has_loopback6() -> bool:
     return True
 
 
+async def test_what_came_before_the_server_closed_is_not_lost(probe: Probe) -> None:
+    """Messages that were received are read first; then the call is UNAVAILABLE."""
+    sent = asyncio.Event()
+
+    async def list_stock(_: ListStockRequest) -> AsyncIterator[ListStockResponse]:
+        for number in range(3):
+            yield ListStockResponse(count=number)
+        sent.set()
+        await asyncio.Event().wait()
+
+    probe.list_stock = list_stock  # type: ignore[method-assign,assignment]  # a double
+    server = Server([probe])
+    await server.start("127.0.0.1", 0)
+    counts = []
+    async with connect(server.addresses[0]) as channel:
+        lines = InventoryClient(channel).list_stock(ListStockRequest())
+        counts.append((await anext(lines)).count)
+        await sent.wait()
+        server.close()
+        await server.wait_closed()
+        with pytest.raises(UnavailableError):  # noqa: PT012  # the messages before count
+            async for line in lines:
+                counts.append(line.count)  # noqa: PERF401  # it ends with an error
+    assert counts == [0, 1, 2]
+
+
 async def test_closing_says_goodbye_and_cancels_what_runs(probe: Probe) -> None:
     """Clients get UNAVAILABLE, handlers clean up undisturbed, and closing does not hang."""
     started, cleaned = asyncio.Event(), asyncio.Event()

@@ -163,6 +163,23 @@ def forgive_reset(stream: grpclib.client.Stream[Any, Any]) -> bool:
     return True
 
 
+def end_input(stream: grpclib.client.Stream[Any, Any]) -> bool:
+    """Let what has come be read to its end, although the connection is lost.
+
+    grpclib raises at once, and messages that were received before would be lost.
+
+    Returns:
+        Whether messages can have come: their headers are here.
+    """
+    answer = stream._stream
+    if answer.headers is None:
+        return False
+    stream._wrapper._error = None
+    answer.buffer._ack_callback = lambda _size: None  # the connection takes no more credit
+    answer.buffer.eof()
+    return True
+
+
 def is_lost(stream: grpclib.client.Stream[Any, Any]) -> bool:
     """Tell whether the call's connection is closed; False before it has one.
 

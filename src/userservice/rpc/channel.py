@@ -143,7 +143,12 @@ class ClientStream(grpclib.client.Stream[S, R]):
         super().__init__(channel, *args, deadline=deadline, **kwargs)
         self._target = channel.target
         self._call_deadline = deadline
+        # How much earlier than here the deadline may pass there: grpclib sends a
+        # timeout over 10 seconds in whole seconds.
+        long = deadline is not None and deadline.time_remaining() > 10  # noqa: PLR2004
+        self._early_s = 1.0 if long else 0.05
         self._reply = _reply.get()
+        self._lost: StreamTerminatedError | None = None
 
     async def send_request(self, *, end: bool = False) -> None:
         """Send the metadata, connecting first where need be."""
@@ -176,7 +181,24 @@ class ClientStream(grpclib.client.Stream[S, R]):
     async def recv_message(self) -> R | None:
         """Wait for a message; None where there are no more."""
         with self._errors_have_a_status():
-            return await self._whole_answer(super().recv_message)
+            if self._lost is None:
+                try:
+                    return await self._whole_answer(super().recv_message)
+                except StreamTerminatedError as error:
+                    if not _seams.end_input(self):
+                        raise
+                    self._lost = error
+            return await self._received_before(self._lost)
+
+    async def _received_before(self, lost: StreamTerminatedError) -> R:
+        """Return the next message that came before the call broke off, or raise what broke it."""
+        try:
+            message = await super().recv_message()
+        except AssertionError:  # grpclib's word for the half of a message
+            message = None
+        if message is None:
+            raise lost
+        return message
 
     async def __aenter__(self) -> Self:
         with self._errors_have_a_status():
@@ -257,7 +279,15 @@ class ClientStream(grpclib.client.Stream[S, R]):
         reset = re.search(r"reset by remote party, error_code: (\d+)", str(error))
         if reset is None:
             return UnavailableError(f"the call to {self._target} broke off: {error}")
-        return reset_error(int(reset[1]))
+        failed = reset_error(int(reset[1]))
+        if failed.status is Status.CANCELLED and self._deadline_is_near():
+            # A server may tell with CANCEL that the deadline passed, before our timer does.
+            return DeadlineExceededError("the server ended the call at its deadline")
+        return failed
+
+    def _deadline_is_near(self) -> bool:
+        deadline = self._call_deadline
+        return deadline is not None and deadline.time_remaining() <= self._early_s
 
 
 # gRPC over HTTP/2, "HTTP2 Transport Mapping", "Errors".

@@ -47,9 +47,7 @@ class GetStockRequest(betterproto2.Message):
     """
 
 
-default_message_pool.register_message(
-    "inventory.v1", "GetStockRequest", GetStockRequest
-)
+default_message_pool.register_message("inventory.v1", "GetStockRequest", GetStockRequest)
 
 
 @dataclass(eq=False, repr=False)
@@ -64,9 +62,7 @@ class GetStockResponse(betterproto2.Message):
     """
 
 
-default_message_pool.register_message(
-    "inventory.v1", "GetStockResponse", GetStockResponse
-)
+default_message_pool.register_message("inventory.v1", "GetStockResponse", GetStockResponse)
 
 
 @dataclass(eq=False, repr=False)
@@ -78,9 +74,7 @@ class ListStockRequest(betterproto2.Message):
     pass
 
 
-default_message_pool.register_message(
-    "inventory.v1", "ListStockRequest", ListStockRequest
-)
+default_message_pool.register_message("inventory.v1", "ListStockRequest", ListStockRequest)
 
 
 @dataclass(eq=False, repr=False)
@@ -100,9 +94,7 @@ class ListStockResponse(betterproto2.Message):
     """
 
 
-default_message_pool.register_message(
-    "inventory.v1", "ListStockResponse", ListStockResponse
-)
+default_message_pool.register_message("inventory.v1", "ListStockResponse", ListStockResponse)
 
 
 @dataclass(eq=False, repr=False)
@@ -122,9 +114,7 @@ class PickItemsRequest(betterproto2.Message):
     """
 
 
-default_message_pool.register_message(
-    "inventory.v1", "PickItemsRequest", PickItemsRequest
-)
+default_message_pool.register_message("inventory.v1", "PickItemsRequest", PickItemsRequest)
 
 
 @dataclass(eq=False, repr=False)
@@ -144,9 +134,7 @@ class PickItemsResponse(betterproto2.Message):
     """
 
 
-default_message_pool.register_message(
-    "inventory.v1", "PickItemsResponse", PickItemsResponse
-)
+default_message_pool.register_message("inventory.v1", "PickItemsResponse", PickItemsResponse)
 
 
 @dataclass(eq=False, repr=False)
@@ -297,9 +285,7 @@ class InventoryServiceBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
-    async def list_stock(
-        self, message: "ListStockRequest"
-    ) -> "AsyncIterator[ListStockResponse]":
+    async def list_stock(self, message: "ListStockRequest") -> "AsyncIterator[ListStockResponse]":
         """
         Server streaming: every item, by name.
         """
@@ -346,8 +332,7 @@ class InventoryServiceBase(betterproto2_grpclib.ServiceBase):
         )
 
     async def __rpc_receive_deliveries(
-        self,
-        stream: "grpclib.server.Stream[ReceiveDeliveriesRequest, ReceiveDeliveriesResponse]",
+        self, stream: "grpclib.server.Stream[ReceiveDeliveriesRequest, ReceiveDeliveriesResponse]"
     ) -> None:
         request = stream.__aiter__()
         response = await self.receive_deliveries(request)

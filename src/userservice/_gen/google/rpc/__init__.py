@@ -132,9 +132,7 @@ class DebugInfo(betterproto2.Message):
     Describes additional debugging info.
     """
 
-    stack_entries: "list[str]" = betterproto2.field(
-        1, betterproto2.TYPE_STRING, repeated=True
-    )
+    stack_entries: "list[str]" = betterproto2.field(1, betterproto2.TYPE_STRING, repeated=True)
     """
     The stack trace entries indicating where the error occurred.
     """
@@ -199,9 +197,7 @@ class ErrorInfo(betterproto2.Message):
     metadata: "dict[str, str]" = betterproto2.field(
         3,
         betterproto2.TYPE_MAP,
-        map_meta=betterproto2.map_meta(
-            betterproto2.TYPE_STRING, betterproto2.TYPE_STRING
-        ),
+        map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
     )
     """
     Additional structured details about this error.
@@ -229,9 +225,7 @@ class Help(betterproto2.Message):
     directly to the right place in the developer console to flip the bit.
     """
 
-    links: "list[HelpLink]" = betterproto2.field(
-        1, betterproto2.TYPE_MESSAGE, repeated=True
-    )
+    links: "list[HelpLink]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
     """
     URL(s) pointing to additional information on handling the current error.
     """
@@ -280,9 +274,7 @@ class LocalizedMessage(betterproto2.Message):
     """
 
 
-default_message_pool.register_message(
-    "google.rpc", "LocalizedMessage", LocalizedMessage
-)
+default_message_pool.register_message("google.rpc", "LocalizedMessage", LocalizedMessage)
 
 
 @dataclass(eq=False, repr=False)
@@ -303,9 +295,7 @@ class PreconditionFailure(betterproto2.Message):
     """
 
 
-default_message_pool.register_message(
-    "google.rpc", "PreconditionFailure", PreconditionFailure
-)
+default_message_pool.register_message("google.rpc", "PreconditionFailure", PreconditionFailure)
 
 
 @dataclass(eq=False, repr=False)
@@ -433,9 +423,7 @@ class QuotaFailureViolation(betterproto2.Message):
     quota_dimensions: "dict[str, str]" = betterproto2.field(
         6,
         betterproto2.TYPE_MAP,
-        map_meta=betterproto2.map_meta(
-            betterproto2.TYPE_STRING, betterproto2.TYPE_STRING
-        ),
+        map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
     )
     """
     The dimensions of the violated quota. Every non-global quota is enforced
@@ -465,9 +453,7 @@ class QuotaFailureViolation(betterproto2.Message):
     field would reflect this quantity.
     """
 
-    future_quota_value: "int | None" = betterproto2.field(
-        8, betterproto2.TYPE_INT64, optional=True
-    )
+    future_quota_value: "int | None" = betterproto2.field(8, betterproto2.TYPE_INT64, optional=True)
     """
     The new quota value being rolled out at the time of the violation. At the
     completion of the rollout, this value will be enforced in place of
@@ -480,9 +466,7 @@ class QuotaFailureViolation(betterproto2.Message):
     """
 
 
-default_message_pool.register_message(
-    "google.rpc", "QuotaFailure.Violation", QuotaFailureViolation
-)
+default_message_pool.register_message("google.rpc", "QuotaFailure.Violation", QuotaFailureViolation)
 
 
 @dataclass(eq=False, repr=False)

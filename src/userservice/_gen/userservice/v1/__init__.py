@@ -133,9 +133,7 @@ class BatchCreateUsersResponse(betterproto2.Message):
     How many users were stored.
     """
 
-    failed_emails: "list[str]" = betterproto2.field(
-        2, betterproto2.TYPE_STRING, repeated=True
-    )
+    failed_emails: "list[str]" = betterproto2.field(2, betterproto2.TYPE_STRING, repeated=True)
     """
     The emails of refused items: the first 1,000, each cut to 254 characters.
     """
@@ -168,10 +166,7 @@ class ChatMessage(betterproto2.Message):
     """
 
     timestamp: "datetime.datetime | None" = betterproto2.field(
-        3,
-        betterproto2.TYPE_MESSAGE,
-        unwrap=lambda: __google__protobuf__.Timestamp,
-        optional=True,
+        3, betterproto2.TYPE_MESSAGE, unwrap=lambda: __google__protobuf__.Timestamp, optional=True
     )
     """
     When the server got it. Ignored in what a client sends.
@@ -202,17 +197,13 @@ class CreateUserRequest(betterproto2.Message):
     Empty, or 8 to 1,024 characters. Kept as a hash, never returned.
     """
 
-    role: "Role" = betterproto2.field(
-        4, betterproto2.TYPE_ENUM, default_factory=lambda: Role(0)
-    )
+    role: "Role" = betterproto2.field(4, betterproto2.TYPE_ENUM, default_factory=lambda: Role(0))
     """
     ROLE_USER where unspecified.
     """
 
 
-default_message_pool.register_message(
-    "userservice.v1", "CreateUserRequest", CreateUserRequest
-)
+default_message_pool.register_message("userservice.v1", "CreateUserRequest", CreateUserRequest)
 
 
 @dataclass(eq=False, repr=False)
@@ -227,9 +218,7 @@ class DeleteUserRequest(betterproto2.Message):
     """
 
 
-default_message_pool.register_message(
-    "userservice.v1", "DeleteUserRequest", DeleteUserRequest
-)
+default_message_pool.register_message("userservice.v1", "DeleteUserRequest", DeleteUserRequest)
 
 
 @dataclass(eq=False, repr=False)
@@ -244,9 +233,7 @@ class GetUserRequest(betterproto2.Message):
     """
 
 
-default_message_pool.register_message(
-    "userservice.v1", "GetUserRequest", GetUserRequest
-)
+default_message_pool.register_message("userservice.v1", "GetUserRequest", GetUserRequest)
 
 
 @dataclass(eq=False, repr=False)
@@ -276,9 +263,7 @@ class ListUsersRequest(betterproto2.Message):
     """
 
 
-default_message_pool.register_message(
-    "userservice.v1", "ListUsersRequest", ListUsersRequest
-)
+default_message_pool.register_message("userservice.v1", "ListUsersRequest", ListUsersRequest)
 
 
 @dataclass(eq=False, repr=False)
@@ -287,9 +272,7 @@ class ListUsersResponse(betterproto2.Message):
     One page of users.
     """
 
-    users: "list[User]" = betterproto2.field(
-        1, betterproto2.TYPE_MESSAGE, repeated=True
-    )
+    users: "list[User]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
     """
     The users of this page, in order.
     """
@@ -305,9 +288,7 @@ class ListUsersResponse(betterproto2.Message):
     """
 
 
-default_message_pool.register_message(
-    "userservice.v1", "ListUsersResponse", ListUsersResponse
-)
+default_message_pool.register_message("userservice.v1", "ListUsersResponse", ListUsersResponse)
 
 
 @dataclass(eq=False, repr=False)
@@ -339,17 +320,13 @@ class UpdateUserRequest(betterproto2.Message):
     Absent or empty, it means every field that is set.
     """
 
-    role: "Role" = betterproto2.field(
-        5, betterproto2.TYPE_ENUM, default_factory=lambda: Role(0)
-    )
+    role: "Role" = betterproto2.field(5, betterproto2.TYPE_ENUM, default_factory=lambda: Role(0))
     """
     The new role. Added to the first contract.
     """
 
 
-default_message_pool.register_message(
-    "userservice.v1", "UpdateUserRequest", UpdateUserRequest
-)
+default_message_pool.register_message("userservice.v1", "UpdateUserRequest", UpdateUserRequest)
 
 
 @dataclass(eq=False, repr=False)
@@ -378,28 +355,20 @@ class User(betterproto2.Message):
     Empty, or an http(s) URL.
     """
 
-    role: "Role" = betterproto2.field(
-        5, betterproto2.TYPE_ENUM, default_factory=lambda: Role(0)
-    )
+    role: "Role" = betterproto2.field(5, betterproto2.TYPE_ENUM, default_factory=lambda: Role(0))
     """
     What the user may do.
     """
 
     created_at: "datetime.datetime | None" = betterproto2.field(
-        6,
-        betterproto2.TYPE_MESSAGE,
-        unwrap=lambda: __google__protobuf__.Timestamp,
-        optional=True,
+        6, betterproto2.TYPE_MESSAGE, unwrap=lambda: __google__protobuf__.Timestamp, optional=True
     )
     """
     When the user was created, in UTC, to the microsecond.
     """
 
     updated_at: "datetime.datetime | None" = betterproto2.field(
-        7,
-        betterproto2.TYPE_MESSAGE,
-        unwrap=lambda: __google__protobuf__.Timestamp,
-        optional=True,
+        7, betterproto2.TYPE_MESSAGE, unwrap=lambda: __google__protobuf__.Timestamp, optional=True
     )
     """
     When the user was last changed, in UTC, to the microsecond.
@@ -422,18 +391,13 @@ class UserEvent(betterproto2.Message):
     What happened.
     """
 
-    user: "User | None" = betterproto2.field(
-        2, betterproto2.TYPE_MESSAGE, optional=True
-    )
+    user: "User | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
     """
     The user after the change.
     """
 
     timestamp: "datetime.datetime | None" = betterproto2.field(
-        3,
-        betterproto2.TYPE_MESSAGE,
-        unwrap=lambda: __google__protobuf__.Timestamp,
-        optional=True,
+        3, betterproto2.TYPE_MESSAGE, unwrap=lambda: __google__protobuf__.Timestamp, optional=True
     )
     """
     When it happened.
@@ -466,9 +430,7 @@ class WatchUserRequest(betterproto2.Message):
     """
 
 
-default_message_pool.register_message(
-    "userservice.v1", "WatchUserRequest", WatchUserRequest
-)
+default_message_pool.register_message("userservice.v1", "WatchUserRequest", WatchUserRequest)
 
 
 class UserServiceStub(betterproto2_grpclib.ServiceStub):
@@ -679,9 +641,7 @@ class UserServiceBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
-    async def delete_user(
-        self, message: "DeleteUserRequest"
-    ) -> "__google__protobuf__.Empty":
+    async def delete_user(self, message: "DeleteUserRequest") -> "__google__protobuf__.Empty":
         """
         Deletes one user. NOT_FOUND where there is none.
         """
@@ -695,9 +655,7 @@ class UserServiceBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
-    async def watch_user(
-        self, message: "WatchUserRequest"
-    ) -> "AsyncIterator[UserEvent]":
+    async def watch_user(self, message: "WatchUserRequest") -> "AsyncIterator[UserEvent]":
         """
         Sends the current state of one user, then every revision as it happens.
         Ends with OK after the user was deleted.
@@ -715,9 +673,7 @@ class UserServiceBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
-    async def chat(
-        self, messages: "AsyncIterator[ChatMessage]"
-    ) -> "AsyncIterator[ChatMessage]":
+    async def chat(self, messages: "AsyncIterator[ChatMessage]") -> "AsyncIterator[ChatMessage]":
         """
         One room: each message goes to every open Chat stream, the sender's included.
         """
@@ -725,9 +681,7 @@ class UserServiceBase(betterproto2_grpclib.ServiceBase):
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield ChatMessage()
 
-    async def __rpc_get_user(
-        self, stream: "grpclib.server.Stream[GetUserRequest, User]"
-    ) -> None:
+    async def __rpc_get_user(self, stream: "grpclib.server.Stream[GetUserRequest, User]") -> None:
         request = await stream.recv_message()
         assert request is not None
         response = await self.get_user(request)
@@ -750,8 +704,7 @@ class UserServiceBase(betterproto2_grpclib.ServiceBase):
         await stream.send_message(response)
 
     async def __rpc_delete_user(
-        self,
-        stream: "grpclib.server.Stream[DeleteUserRequest, __google__protobuf__.Empty]",
+        self, stream: "grpclib.server.Stream[DeleteUserRequest, __google__protobuf__.Empty]"
     ) -> None:
         request = await stream.recv_message()
         assert request is not None
@@ -778,16 +731,13 @@ class UserServiceBase(betterproto2_grpclib.ServiceBase):
         )
 
     async def __rpc_batch_create_users(
-        self,
-        stream: "grpclib.server.Stream[CreateUserRequest, BatchCreateUsersResponse]",
+        self, stream: "grpclib.server.Stream[CreateUserRequest, BatchCreateUsersResponse]"
     ) -> None:
         request = stream.__aiter__()
         response = await self.batch_create_users(request)
         await stream.send_message(response)
 
-    async def __rpc_chat(
-        self, stream: "grpclib.server.Stream[ChatMessage, ChatMessage]"
-    ) -> None:
+    async def __rpc_chat(self, stream: "grpclib.server.Stream[ChatMessage, ChatMessage]") -> None:
         request = stream.__aiter__()
         await self._call_rpc_handler_server_stream(
             self.chat,

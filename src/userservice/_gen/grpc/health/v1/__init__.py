@@ -53,23 +53,17 @@ class HealthCheckRequest(betterproto2.Message):
     """
 
 
-default_message_pool.register_message(
-    "grpc.health.v1", "HealthCheckRequest", HealthCheckRequest
-)
+default_message_pool.register_message("grpc.health.v1", "HealthCheckRequest", HealthCheckRequest)
 
 
 @dataclass(eq=False, repr=False)
 class HealthCheckResponse(betterproto2.Message):
     status: "HealthCheckResponseServingStatus" = betterproto2.field(
-        1,
-        betterproto2.TYPE_ENUM,
-        default_factory=lambda: HealthCheckResponseServingStatus(0),
+        1, betterproto2.TYPE_ENUM, default_factory=lambda: HealthCheckResponseServingStatus(0)
     )
 
 
-default_message_pool.register_message(
-    "grpc.health.v1", "HealthCheckResponse", HealthCheckResponse
-)
+default_message_pool.register_message("grpc.health.v1", "HealthCheckResponse", HealthCheckResponse)
 
 
 @dataclass(eq=False, repr=False)
@@ -77,9 +71,7 @@ class HealthListRequest(betterproto2.Message):
     pass
 
 
-default_message_pool.register_message(
-    "grpc.health.v1", "HealthListRequest", HealthListRequest
-)
+default_message_pool.register_message("grpc.health.v1", "HealthListRequest", HealthListRequest)
 
 
 @dataclass(eq=False, repr=False)
@@ -87,18 +79,14 @@ class HealthListResponse(betterproto2.Message):
     statuses: "dict[str, HealthCheckResponse]" = betterproto2.field(
         1,
         betterproto2.TYPE_MAP,
-        map_meta=betterproto2.map_meta(
-            betterproto2.TYPE_STRING, betterproto2.TYPE_MESSAGE
-        ),
+        map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_MESSAGE),
     )
     """
     By full service name. The empty name is the server as a whole.
     """
 
 
-default_message_pool.register_message(
-    "grpc.health.v1", "HealthListResponse", HealthListResponse
-)
+default_message_pool.register_message("grpc.health.v1", "HealthListResponse", HealthListResponse)
 
 
 class HealthStub(betterproto2_grpclib.ServiceStub):
@@ -193,9 +181,7 @@ class HealthBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
-    async def watch(
-        self, message: "HealthCheckRequest"
-    ) -> "AsyncIterator[HealthCheckResponse]":
+    async def watch(self, message: "HealthCheckRequest") -> "AsyncIterator[HealthCheckResponse]":
         """
         The status of one service, now and whenever it changes.
         """
