@@ -120,6 +120,14 @@ async def test_closing_a_client_ends_its_calls(address: str) -> None:
             await asyncio.sleep(0)
 
 
+async def test_a_closed_client_stays_closed(address: str) -> None:
+    """A call after the end is told, and opens no connection that nobody closes."""
+    async with UserServiceClient(address) as client:
+        await client.list_users(ListUsersRequest())
+    with pytest.raises(UnavailableError, match="closed"):
+        await client.list_users(ListUsersRequest())
+
+
 async def test_a_stream_can_be_left_at_any_time(client: UserServiceClient) -> None:
     """Before it began, in its middle, and twice."""
     ann = await client.create_user(CreateUserRequest(email="a@b.co", name="Ann"))

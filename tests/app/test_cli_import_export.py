@@ -159,6 +159,21 @@ def test_an_export_replaces_a_file_only_when_complete(run: Run, tmp_path: Path) 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link.csv", "users.csv"]
 
 
+def test_an_export_as_json_is_one_user_a_line(run: Run, tmp_path: Path) -> None:
+    """Each line is ProtoJSON; the file is replaced as a whole like any other."""
+    said = "email,name\nann@json.example,Ann\nbob@json.example,Bob\n"
+    assert run("users", "import", "-", said=said).returncode == 0
+    file = tmp_path / "users.jsonl"
+    arguments = ("users", "export", str(file), "--json", "--filter=email:json.example")
+    done = run(*arguments, "--order-by=email")
+    assert (done.returncode, done.stdout) == (0, "exported 2\n")
+    users = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [(user["email"], user["role"]) for user in users] == [
+        ("ann@json.example", "ROLE_USER"),
+        ("bob@json.example", "ROLE_USER"),
+    ]
+
+
 def test_an_export_that_cannot_be_written_is_one_line(run_each: RunEach, tmp_path: Path) -> None:
     """A folder, a missing folder and a full device are named; a device stays a device."""
     reasons = {

@@ -19,6 +19,7 @@ from userservice import CreateUserRequest, GetUserRequest, ListUsersRequest, Use
 from userservice._gen.grpc.health.v1 import HealthCheckRequest, HealthStub
 from userservice._gen.grpc.health.v1 import HealthCheckResponseServingStatus as ServingStatus
 from userservice.rpc import RpcError
+from userservice.users.storage import sqlite_file
 
 PATIENCE_S = 20
 
@@ -150,8 +151,18 @@ def test_mistakes_are_one_line_and_status_2(processes: Processes) -> None:
     (processes.folder / "text.db").write_text("not a database, whatever its name says\n" * 9)
     assert "not a database" in processes.refused("--database=sqlite:///text.db")
     assert "no folder" in processes.refused("--database=sqlite:///no/where.db")
+    damaged(processes.folder / "damaged.db")
+    assert "the database cannot be used" in processes.refused("--database=sqlite:///damaged.db")
     secret = processes.refused("--database=postgres://ann:hunter2@db/users")
     assert "hunter2" not in secret
+
+
+def damaged(path: Path) -> None:
+    """Make a database of ours that lacks a table."""
+    sqlite_file.prepare(str(path)).close()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("DROP TABLE secrets")
+        database.commit()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")

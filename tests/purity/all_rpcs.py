@@ -5,6 +5,7 @@ the interpreter's own: one that came with an installed package.
 """
 
 import asyncio
+import importlib
 import os
 import re
 import subprocess
@@ -44,17 +45,20 @@ async def call_everything(target: str) -> None:
         await client.delete_user(DeleteUserRequest(id=ann.id))
 
 
-def foreign_objects(process_id: int) -> set[str]:
-    """The shared objects of a process that lie where packages are installed."""
-    maps = Path(f"/proc/{process_id}/maps").read_text()
+def shared_objects(maps: str) -> set[str]:
+    """The shared objects of a process."""
     mapped = set(re.findall(r"(/\S+\.so(?:\.\S+)?)$", maps, re.MULTILINE))
     assert mapped, "no shared object at all: the check sees nothing"
-    packages = tuple(sys.argv[1:])
-    return {
-        path
-        for path in mapped
-        if path.startswith(packages) or "site-packages" in path or "dist-packages" in path
-    }
+    return mapped
+
+
+def own_objects() -> set[str]:
+    """What an interpreter loads that imports the same of the standard library, and nothing else."""
+    importlib.import_module("userservice.app.serve")  # what the server imports besides
+    modules = sorted(name for name in sys.modules if name in sys.stdlib_module_names)
+    program = f"import {', '.join(modules)}; print(open('/proc/self/maps').read())"
+    bare = [sys.executable, "-I", "-S", "-W", "ignore", "-c", program]
+    return shared_objects(subprocess.run(bare, check=True, capture_output=True, text=True).stdout)
 
 
 def main() -> None:
@@ -68,9 +72,12 @@ def main() -> None:
         try:
             assert server.stdout is not None
             asyncio.run(call_everything(server.stdout.readline().split()[-1]))
-            foreign = foreign_objects(server.pid) | foreign_objects(os.getpid())
+            maps = [
+                Path(f"/proc/{number}/maps").read_text() for number in (server.pid, os.getpid())
+            ]
         finally:
             server.terminate()
+    foreign = shared_objects("".join(maps)) - own_objects()
     if foreign:
         sys.exit("not pure:\n" + "\n".join(sorted(foreign)))
     print("pure: all eight RPCs, and no shared object but the interpreter's own")

@@ -84,6 +84,22 @@ async def test_a_batch_stores_the_good_and_names_the_bad(
     assert await count(repository) == 247
 
 
+async def test_failed_emails_are_in_the_order_of_the_items(creation: Creation) -> None:
+    """Whatever each was refused for."""
+    drafts = [draft("a@b.co"), draft("A@b.co"), draft("bad"), draft("a@B.co"), draft("worse")]
+    result = await creation.create_all(stream(drafts))
+    assert result.failed_emails == ["A@b.co", "bad", "a@B.co", "worse"]
+
+
+async def test_huge_items_are_not_kept(creation: Creation) -> None:
+    """A hundred items of a megabyte each need no hundred megabytes."""
+    tracemalloc.start()
+    await creation.create_all(stream(draft("x" * 1_000_000) for _ in range(99)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10_000_000
+
+
 async def test_an_empty_batch_creates_nobody(creation: Creation) -> None:
     """No item, no user, no error."""
     result = await creation.create_all(stream([]))

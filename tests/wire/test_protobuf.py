@@ -1,7 +1,9 @@
 """The codec: what it writes Google's runtime reads, and what it cannot read is one error."""
 
 import datetime
+import time
 
+import betterproto2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -75,3 +77,19 @@ def test_a_field_of_another_wire_type_is_a_decode_error(
     """No value ever has another type than its field."""
     with pytest.raises(DecodeError):
         decode(message_type, data)
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_a_flood_of_unknown_fields_is_refused_at_once(*, within: bool) -> None:
+    """A few are kept, as protobuf says; a megabyte of them must not hold anybody up."""
+    flood = b"\x78\x01" * 500_000
+    data = b"\x32" + _varint(len(flood)) + flood if within else flood
+    started = time.perf_counter()
+    with pytest.raises(DecodeError):
+        decode(User, data)
+    assert time.perf_counter() - started < 0.5
+    assert decode(User, b"\x78\x01" * 100 + b"\x0a\x01x").id == "x"
+
+
+def _varint(value: int) -> bytes:
+    return betterproto2.encode_varint(value)

@@ -80,10 +80,18 @@ async def running_server(settings: ServeSettings) -> AsyncIterator[Server]:
     feed = LocalFeed()
     async with _opened(settings.database, feed) as repository:
         with closing(PasswordHasher()) as hasher:
-            tokens = Tokens(await repository.secret("tokens"))
+            tokens = Tokens(await _secret(repository))
             users = UserService(repository, feed, hasher, tokens)
             async with _serving(users, repository, settings) as server:
                 yield server
+
+
+async def _secret(repository: UserRepository) -> bytes:
+    """Return the key of all tokens: the first thing that the database must give."""
+    try:
+        return await repository.secret("tokens")
+    except StorageUnavailableError as error:
+        raise ServeError(f"the database cannot be used: {error}") from error
 
 
 @asynccontextmanager

@@ -4,25 +4,28 @@ Each function says which name, of which version, and why the public face does no
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from typing import Any, cast
 
 import grpclib.client
 import grpclib.server
 from betterproto2.grpclib import ServiceBase
+from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpclib.const import Cardinality, Handler
 from grpclib.exceptions import GRPCError
 from grpclib.protocol import H2Protocol
 from h2.errors import ErrorCodes
+from h2.stream import StreamState
 
+from userservice.rpc.details import ErrorInfo
 from userservice.rpc.errors import UnimplementedError
 from userservice.rpc.turn import Turn
 
 
 class MendedServer(grpclib.server.Server):
-    """A grpclib server that can close its connections, and knows unknown methods.
+    """A grpclib server that closes its connections, and gives every call an end.
 
     grpclib 0.4.9's ``Server.close`` leaves connections open, without a word to the
     peer; from Python 3.12 on ``wait_closed`` then waits for the peers to go.
@@ -31,19 +34,54 @@ class MendedServer(grpclib.server.Server):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._connections: set[_ServerProtocol] = set()
+        self.closing = False
         # grpclib answers an unknown method without a content-type, which its own
         # client takes for a broken server; it looks methods up with `get`.
         self._mapping = _Methods(self._mapping)
 
     def _protocol_factory(self) -> H2Protocol:
-        # The factory is the only place where a connection's protocol can be seen.
-        plain = super()._protocol_factory()
-        return _ServerProtocol(plain, self._connections)
+        self.__gc_step__()
+        handler = _ServerHandler(
+            self._mapping, self._codec, self._status_details_codec, self.__dispatch__
+        )
+        self._handlers.add(handler)
+        return _ServerProtocol(handler, self._config, self._h2_config, self)
 
     def close_connections(self) -> None:
         """Say GOAWAY (NO_ERROR) on every connection and close it (RFC 9113 section 6.8)."""
+        self.closing = True
         for connection in tuple(self._connections):
             connection.say_goodbye()
+
+
+class _ServerHandler(grpclib.server.Handler):
+    def accept(self, stream: Any, headers: Any, release_stream: Callable[[], Any]) -> None:
+        # grpclib releases a stream in the `finally` of its task. A task that is
+        # cancelled before its first step has none: the stream would stay for the life
+        # of the connection, and with it the flow-control credit of its data.
+        released = False
+
+        def release() -> None:
+            nonlocal released
+            if not released:
+                released = True
+                release_stream()
+
+        def finish(_task: "asyncio.Task[None]") -> None:
+            _reset_unanswered(stream)
+            release()
+
+        super().accept(stream, headers, release)
+        self._tasks[stream].add_done_callback(finish)
+
+
+def _reset_unanswered(stream: Any) -> None:
+    """Reset a call whose task ended without a status, as when the status cannot be encoded."""
+    if not stream.closable:
+        return
+    state = stream._h2_connection.streams[stream.id].state_machine.state
+    if state in (StreamState.OPEN, StreamState.HALF_CLOSED_REMOTE):
+        stream.reset_nowait(ErrorCodes.INTERNAL_ERROR)
 
 
 class _Methods(dict[str, Handler]):
@@ -54,35 +92,67 @@ class _Methods(dict[str, Handler]):
 
 
 async def _refuse_unknown_method(_stream: grpclib.server.Stream[Any, Any]) -> None:
-    raise UnimplementedError("the server has no such method")
+    raise UnimplementedError(
+        "the server has no such method", [ErrorInfo(reason="UNKNOWN_METHOD", domain="grpc.io")]
+    )
 
 
 _UNKNOWN_METHOD = Handler(_refuse_unknown_method, Cardinality.STREAM_STREAM, object, object)
 
 
+_GOODBYE_S = 1.0  # for a peer to take what is written to it, before its connection is cut
+
+
 class _ServerProtocol(H2Protocol):
-    def __init__(self, plain: H2Protocol, open_connections: "set[_ServerProtocol]") -> None:
-        super().__init__(plain.handler, plain.config, plain.h2_config)
-        self._open_connections = open_connections
+    def __init__(self, handler: Any, config: Any, h2_config: Any, server: MendedServer) -> None:
+        super().__init__(handler, config, h2_config)
+        self._server = server
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._open_connections.add(self)
+        self._transport = cast("asyncio.Transport", transport)
+        self._server._connections.add(self)
+        if self._server.closing:  # accepted just before the listening socket was closed
+            self.say_goodbye()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         # After a goodbye the handlers were told; a second cancellation would cut
         # short what they do in their `finally`.
-        if self in self._open_connections:
-            self._open_connections.discard(self)
+        if self in self._server._connections:
+            self._server._connections.discard(self)
             super().connection_lost(exc)
 
     def say_goodbye(self) -> None:
-        # Connection._connection is the h2 state machine: grpclib has no way to
-        # send GOAWAY.
-        self._open_connections.discard(self)
-        self.connection._connection.close_connection()
-        self.connection.flush()
-        self.processor.close(reason="Server is shutting down")
+        self._server._connections.discard(self)
+        if not self.connection.is_closing():
+            # Connection._connection is the h2 state machine: grpclib has no way to
+            # send GOAWAY.
+            self.connection._connection.close_connection()
+            self.connection.flush()
+            self.processor.close(reason="Server is shutting down")
+        # A transport closes when all is written: a peer that does not read would hold
+        # up the end of the server.
+        asyncio.get_running_loop().call_later(_GOODBYE_S, self._transport.abort)
+
+
+class MendedChannel(grpclib.client.Channel):
+    """A grpclib channel whose calls learn that the connection is lost, whatever they wait for."""
+
+    def _protocol_factory(self) -> H2Protocol:
+        handler = _ClientHandler()
+        protocol = H2Protocol(handler, self._config, self._h2_config)
+        handler.protocol = protocol
+        return protocol
+
+
+class _ClientHandler(grpclib.client.Handler):
+    protocol: H2Protocol
+
+    def close(self) -> None:
+        super().close()
+        # A call that waits to send its headers is not yet known to the connection,
+        # and nobody else would wake it.
+        self.protocol.connection.write_ready.set()
 
 
 def listening_sockets(server: grpclib.server.Server) -> Sequence[Any]:
@@ -102,7 +172,45 @@ def reflection_services(names: Sequence[str], pool: DescriptorPool) -> list[Any]
     from grpclib.reflection._deprecated import ServerReflection as ReflectionV1Alpha  # noqa: PLC0415
     from grpclib.reflection.service import ServerReflection as ReflectionV1  # noqa: PLC0415
 
-    return [kind(_service_names=names, _pool=pool) for kind in (ReflectionV1, ReflectionV1Alpha)]
+    return [
+        type(plugin.__name__, (_WholeReflection, plugin), {})(_service_names=names, _pool=pool)
+        for plugin in (ReflectionV1, ReflectionV1Alpha)
+    ]
+
+
+class _WholeReflection:
+    """Goes before grpclib's plugin: answers with every transitive file, and knows methods.
+
+    reflection.proto: a symbol may be a method, and a server may send the files that
+    the one asked for imports, which saves the client a question for each.
+    """
+
+    _pool: Any
+
+    def _file_descriptor_response(self, file_descriptor: FileDescriptor) -> Any:
+        response = super()._file_descriptor_response(file_descriptor)  # type: ignore[misc]  # the plugin's
+        files: dict[str, FileDescriptor] = {}
+        _add_imports(file_descriptor, files)
+        response.file_descriptor_response.file_descriptor_proto.extend(
+            file.serialized_pb for name, file in files.items() if name != file_descriptor.name
+        )
+        return response
+
+    def _file_containing_symbol_response(self, symbol: str) -> Any:
+        service, _, method = symbol.rpartition(".")
+        try:
+            if method in self._pool.FindServiceByName(service).methods_by_name:
+                symbol = service
+        except KeyError:
+            pass
+        return super()._file_containing_symbol_response(symbol)  # type: ignore[misc]  # the plugin's
+
+
+def _add_imports(file: FileDescriptor, found: dict[str, FileDescriptor]) -> None:
+    if file.name not in found:
+        found[file.name] = file
+        for imported in file.dependencies:
+            _add_imports(imported, found)
 
 
 def close_response_generators(service: object) -> None:
@@ -203,6 +311,25 @@ def end_unsent(stream: grpclib.client.Stream[Any, Any]) -> None:
     may answer earlier. The stream is reset when the call is left.
     """
     stream._end_done = True
+
+
+@contextmanager
+def no_cancellation_left(stream: grpclib.client.Stream[Any, Any]) -> Iterator[None]:
+    """Take back the cancellation by which grpclib wakes a task to raise an error in it.
+
+    It cancels the task and swallows the CancelledError, but does not uncancel: from
+    Python 3.13 on, a TaskGroup that the task enters later would cancel it again.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    before = task.cancelling()
+    try:
+        yield
+    except Exception:
+        wrapper = getattr(stream, "_wrapper", None)
+        if wrapper is not None and wrapper.cancelled and task.cancelling() > before:
+            task.uncancel()
+        raise
 
 
 def interrupt(stream: grpclib.client.Stream[Any, Any], error: Exception) -> None:

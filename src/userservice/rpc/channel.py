@@ -61,7 +61,7 @@ def reply_metadata() -> Iterator[ReplyMetadata]:
         _reply.reset(token)
 
 
-class Channel(grpclib.client.Channel):
+class Channel(_seams.MendedChannel):
     """A connection to one server, made on the first call, and again after it is lost."""
 
     def __init__(self, target: str, *, config: Configuration | None = None) -> None:
@@ -69,6 +69,7 @@ class Channel(grpclib.client.Channel):
         self.target = target
         self._message_codec = MessageCodec()
         self._details_codec = StatusDetailsCodec()
+        self._closed = False
         super().__init__(
             parsed.host,
             parsed.port,
@@ -102,7 +103,12 @@ class Channel(grpclib.client.Channel):
             timeout: the time the call may take, in seconds.
             deadline: when the call must be over; with ``timeout``, the earlier counts.
             metadata: what is sent with the call: a mapping, or pairs.
+
+        Raises:
+            UnavailableError: the channel is closed.
         """
+        if self._closed:
+            raise UnavailableError(f"the channel to {self.target} is closed")
         if timeout is not None:
             from_timeout = Deadline.from_timeout(timeout)
             deadline = from_timeout if deadline is None else min(from_timeout, deadline)
@@ -118,6 +124,11 @@ class Channel(grpclib.client.Channel):
             dispatch=self.__dispatch__,
             deadline=deadline,
         )
+
+    def close(self) -> None:
+        """Close the connection for good; calls under way end with UNAVAILABLE."""
+        self._closed = True
+        super().close()
 
 
 def connect(target: str, *, config: Configuration | None = None) -> Channel:
@@ -237,7 +248,8 @@ class ClientStream(grpclib.client.Stream[S, R]):
     @contextmanager
     def _errors_have_a_status(self) -> Iterator[None]:
         try:
-            yield
+            with _seams.no_cancellation_left(self):
+                yield
         except RpcError:
             raise
         except GRPCError as error:

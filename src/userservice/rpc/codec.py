@@ -24,7 +24,11 @@ class MessageCodec(CodecBase):
     __content_subtype__ = "proto"
 
     def encode(self, message: Any, message_type: type[Any]) -> bytes:
-        """Return the message as bytes; INTERNAL where it is of another type or does not fit."""
+        """Return the message as bytes.
+
+        Raises:
+            TypeError: it is a message of another type.
+        """
         if not isinstance(message, message_type):
             raise TypeError(
                 f"a {message_type.__name__} belongs here, not a {type(message).__name__}"

@@ -64,5 +64,8 @@ async def _speak(
             checks.check("text", rules.chat_text, text)
             checks.done()
             feed.publish(ROOM, Line(sender_id, text, datetime.datetime.now(datetime.UTC)))
+            # Whoever listens has a turn before the next line, or a burst that is here
+            # already would overflow every mailbox.
+            await asyncio.sleep(0)
     finally:
         mailbox.close()

@@ -1,6 +1,7 @@
 """Creating users: one, or any number of them in groups and constant memory."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -44,10 +45,10 @@ class BatchResult:
     failed_count: int = 0
 
     def refuse(self, email: str) -> None:
-        """Count a refused item."""
+        """Count a refused item; its email is cut already."""
         self.failed_count += 1
         if len(self.failed_emails) < _FAILED_MAX:
-            self.failed_emails.append(email[: rules.EMAIL_MAX])
+            self.failed_emails.append(email)
 
 
 class Creation:
@@ -56,6 +57,9 @@ class Creation:
     def __init__(self, repository: UserRepository, hasher: PasswordHasher) -> None:
         self._repository = repository
         self._hasher = hasher
+        # Of all batches together, no more hashes than cores are under way: one user's
+        # password never waits behind a hundred.
+        self._batch_turns = asyncio.Semaphore(os.cpu_count() or 1)
 
     async def create(self, draft: Draft) -> User:
         """Store one user.
@@ -64,7 +68,9 @@ class Creation:
             InvalidRequestError: the draft breaks rules.
             EmailTakenError: another user has the email.
         """
-        [new] = await self._hashed([(draft, _checked(draft))])
+        new = _checked(draft)
+        if draft.password:
+            new = replace(new, password_hash=await self._hasher.hash(draft.password))
         [user] = await self._repository.create([new])
         if user is None:
             raise EmailTakenError(draft.email)
@@ -73,10 +79,10 @@ class Creation:
     async def create_all(self, drafts: AsyncIterator[Draft]) -> BatchResult:
         """Store as many users as there are; a refused one does not stop the others."""
         result = BatchResult()
-        group: list[Draft] = []
+        group: list[_Item] = []
         try:
             async for draft in drafts:
-                group.append(draft)
+                group.append(_item(draft))
                 if len(group) == _GROUP:
                     await self._store(group, result)
                     group = []
@@ -88,36 +94,49 @@ class Creation:
             raise
         return result
 
-    async def _store(self, group: Sequence[Draft], result: BatchResult) -> None:
-        admitted: list[tuple[Draft, NewUser]] = []
-        for draft in group:
-            try:
-                admitted.append((draft, _checked(draft)))
-            except InvalidRequestError:
-                result.refuse(draft.email)
-        write = self._repository.create(await self._hashed(admitted))
+    async def _store(self, group: Sequence["_Item"], result: BatchResult) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            admitted = [
+                tasks.create_task(self._hashed(item.user, item.password))
+                for item in group
+                if item.user is not None
+            ]
+        write = self._repository.create([task.result() for task in admitted])
         writing = asyncio.create_task(write)
         try:
             await asyncio.shield(writing)
         finally:
             # A client that breaks off now does not undo the write under way.
-            for (draft, _), user in zip(admitted, await writing, strict=True):
-                if user is None:
-                    result.refuse(draft.email)
+            created = iter(await writing)
+            for item in group:
+                if item.user is None or next(created) is None:
+                    result.refuse(item.email)
                 else:
                     result.created_count += 1
 
-    async def _hashed(self, admitted: Sequence[tuple[Draft, NewUser]]) -> list[NewUser]:
-        """Add the password hashes, made side by side."""
-        async with asyncio.TaskGroup() as tasks:
-            hashing = [
-                tasks.create_task(self._hasher.hash(draft.password)) if draft.password else None
-                for draft, _ in admitted
-            ]
-        return [
-            new if task is None else replace(new, password_hash=task.result())
-            for (_, new), task in zip(admitted, hashing, strict=True)
-        ]
+    async def _hashed(self, user: NewUser, password: str) -> NewUser:
+        """Add the hash of the password, if there is one."""
+        if not password:
+            return user
+        async with self._batch_turns:
+            return replace(user, password_hash=await self._hasher.hash(password))
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """What must be kept of an item of a batch until its group is written: little of a bad one."""
+
+    email: str
+    user: NewUser | None = None
+    password: str = field(default="", repr=False)
+
+
+def _item(draft: Draft) -> _Item:
+    email = draft.email[: rules.EMAIL_MAX]
+    try:
+        return _Item(email, _checked(draft), draft.password)
+    except InvalidRequestError:
+        return _Item(email)
 
 
 def _checked(draft: Draft) -> NewUser:

@@ -3,6 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+_SHOWN_CHARACTERS = 40
+
+
+def excerpt(text: str) -> str:
+    """Quote a caller's text for an error: in ASCII, and at most 42 characters.
+
+    Errors travel in headers. Escaped first and cut then, no text makes them long.
+    """
+    escaped = ascii(str(text))  # a parser's token is a str with a repr of its own
+    if len(escaped) <= _SHOWN_CHARACTERS + 2:
+        return escaped
+    return f"{escaped[: _SHOWN_CHARACTERS - 2]}...{escaped[0]}"
+
 
 class UsersError(Exception):
     """Any error of this domain."""

@@ -17,6 +17,7 @@ from typing import cast
 from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 from lark.lark import PostLex
 
+from userservice.users.errors import excerpt
 from userservice.users.model import Field, Role
 
 # Between the 500 of Google's Display & Video 360 and the 20,000 of its Cloud Logging.
@@ -35,7 +36,6 @@ _QUOTES = frozenset("\"'")
 _KEYWORDS = frozenset({"AND", "OR", "NOT"})
 _ROLES = {"UNSPECIFIED": 0} | {role.name: role.value for role in Role}
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-_SHOWN_CHARACTERS = 40
 _COMPARISON_EXPECTED = "expected a comparison such as name:ada"
 _VALUE_EXPECTED = "expected a value"
 _ONE_VALUE = "; a field is compared with one value at a time: (role=ADMIN OR role=USER)"
@@ -227,7 +227,7 @@ class _Builder(Transformer[Token, Expression]):
         (word,) = tokens
         if word in _KEYWORDS:
             raise FilterError(_position(word), f"{_COMPARISON_EXPECTED}, found the keyword {word}")
-        reason = f"{_shown(word)} stands alone; name a field, as in name:ada, and quote blanks"
+        reason = f"{excerpt(word)} stands alone; name a field, as in name:ada, and quote blanks"
         raise FilterError(_position(word), reason)
 
 
@@ -251,7 +251,7 @@ def _field(name: Token) -> Field:
         return Field(name)
     except ValueError:
         members = ", and none has members" if "." in name else ""
-        reason = f"{_shown(name)} is no field; the fields are {', '.join(Field)}{members}"
+        reason = f"{excerpt(name)} is no field; the fields are {', '.join(Field)}{members}"
         raise FilterError(_position(name), reason) from None
 
 
@@ -298,7 +298,7 @@ def _role(_: Operator, parts: tuple[str, ...], argument: Token) -> int:
     try:
         return _ROLES[name.removeprefix("ROLE_")]
     except KeyError:
-        reason = f"{_shown(name)} is no role; the roles are {', '.join(_ROLES)}"
+        reason = f"{excerpt(name)} is no role; the roles are {', '.join(_ROLES)}"
         raise FilterError(_position(argument), reason) from None
 
 
@@ -311,7 +311,7 @@ def _time(_: Operator, parts: tuple[str, ...], argument: Token) -> int:
     try:
         return _nanoseconds(time)
     except ValueError:
-        reason = f"{_shown(text)} is no RFC 3339 time; one is like 2024-01-31T12:00:00Z"
+        reason = f"{excerpt(text)} is no RFC 3339 time; one is like 2024-01-31T12:00:00Z"
         raise FilterError(_position(argument), reason) from None
 
 
@@ -365,9 +365,9 @@ def _syntax_error(text: str, error: UnexpectedInput) -> FilterError:
 def _reason(expected: set[str], rest: str) -> str:
     """Say what is wrong where the parser expected these terminals, and found the rest."""
     word = _WORD.match(rest)
-    found = f"found {_shown(word[0])}" if word else "found the end"
+    found = f"found {excerpt(word[0])}" if word else "found the end"
     if call := _CALL.match(rest):
-        return f"{_shown(call[0])} would call a function, and filters have none"
+        return f"{excerpt(call[0])} would call a function, and filters have none"
     if "OPERATOR" in expected:
         return f"expected one of {' '.join(Operator)} after the field, {found}"
     if rest[:1] in _QUOTES:
@@ -389,9 +389,3 @@ def _reason_after_comparison(rest: str, found: str) -> str:
 
 def _position(token: Token) -> int:
     return (token.start_pos or 0) + 1
-
-
-def _shown(text: str) -> str:
-    """Quote text of the caller, cut: messages go to logs and headers."""
-    cut = f"{text[: _SHOWN_CHARACTERS - 3]}..." if len(text) > _SHOWN_CHARACTERS else str(text)
-    return repr(cut)

@@ -1,13 +1,14 @@
 """Update masks: which fields of a user an update changes, and to what (AIP-134, AIP-161)."""
 
 from collections.abc import Sequence
+from itertools import islice
 
 from userservice.users import rules
+from userservice.users.errors import excerpt
 from userservice.users.model import Field, UserUpdate
 
 _MUTABLE = (Field.NAME, Field.AVATAR, Field.ROLE)
 _ALL = "*"
-_SHOWN_MAX = 40  # characters of a wrong path in an error
 _REPORTED_MAX = 10  # wrong paths in one error
 
 
@@ -39,9 +40,9 @@ def user_update(
 
 
 def _named(checks: rules.Checks, paths: Sequence[str]) -> set[Field]:
-    wrong = [path for path in paths if path not in _MUTABLE]
-    for path in wrong[:_REPORTED_MAX]:
-        checks.refuse("update_mask", f"{path[:_SHOWN_MAX]!r} {_fault(path)}")
+    wrong = dict.fromkeys(path for path in paths if path not in _MUTABLE)
+    for path in islice(wrong, _REPORTED_MAX):
+        checks.refuse("update_mask", f"{excerpt(path)} {_fault(path)}")
     return {field for field in _MUTABLE if field in paths}
 
 

@@ -3,12 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from userservice.users.errors import excerpt
 from userservice.users.model import Field
 
 # All fields with their directions take a fifth of it.
 MAX_CHARACTERS = 500
-
-_SHOWN_CHARACTERS = 40
 
 
 class OrderError(ValueError):
@@ -51,10 +50,10 @@ def _term(text: str) -> OrderTerm:
     try:
         return OrderTerm(Field(name), _DIRECTIONS[tuple(direction)])
     except ValueError:
-        fault = f"{_shown(name)} is no field" if name else "there is no field beside a comma"
+        fault = f"{excerpt(name)} is no field" if name else "there is no field beside a comma"
         raise OrderError(f"{fault}; the fields are {', '.join(Field)}") from None
     except KeyError:
-        fault = _shown(" ".join(direction))
+        fault = excerpt(" ".join(direction))
         raise OrderError(
             f"{name} is followed by {fault}; that can be asc, desc or a comma"
         ) from None
@@ -67,8 +66,3 @@ def _distinct(fields: Iterable[Field]) -> set[Field]:
             raise OrderError(f"{field} is there twice; an order has each field once")
         seen.add(field)
     return seen
-
-
-def _shown(text: str) -> str:
-    """Quote text of the caller, cut: messages go to logs and headers."""
-    return repr(text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "...")

@@ -21,13 +21,17 @@ from userservice.users.errors import (
 
 DOMAIN = "userservice.v1"
 RESOURCE_TYPE = "userservice.v1.User"
+_MESSAGE_MAX = 800  # sent twice, beside all violations: grpcio takes 8 KiB of headers
 
 
 def rpc_error(error: Exception) -> RpcError | None:
     """Return the status that this error ends a call with, or None for one of another domain."""
     match error:
         case InvalidRequestError():
-            return InvalidArgumentError(str(error), [_bad_request(error), _info("INVALID_REQUEST")])
+            message = str(error)
+            if len(message) > _MESSAGE_MAX:
+                message = f"{message[:_MESSAGE_MAX]}..."
+            return InvalidArgumentError(message, [_bad_request(error), _info("INVALID_REQUEST")])
         case UserNotFoundError():
             resource = _resource(error.user_id, "There is no such user.")
             return NotFoundError(str(error), [resource, _info("USER_NOT_FOUND", id=error.user_id)])

@@ -64,6 +64,10 @@ async def _missed(repository: UserRepository, user_id: str, after: int | None) -
     if revisions:
         return revisions
     current = await repository.current(user_id)
-    if current is None:
+    if current is not None:
+        return [current] if after is None else []
+    # It may have been deleted between the two reads: that is a revision like others.
+    deletion = [] if after is None else await repository.revisions(user_id, after)
+    if not deletion:
         raise UserNotFoundError(user_id)
-    return [current] if after is None else []
+    return deletion[-1:]

@@ -155,7 +155,7 @@ async def test_what_is_stored_is_there_after_reopening(tmp_path: Path) -> None:
 
 async def test_a_database_in_memory_ends_with_its_repository() -> None:
     """memory: keeps nothing, and two of them share nothing."""
-    one, two = open_repository("memory:", ignore), open_repository("memory:", ignore)
+    one, two = open_repository("memory:", ignore), open_repository("sqlite:///:memory:", ignore)
     await one.create([new(1)])
     page = await two.page(PageQuery(parse_filter(""), parse_order(""), 10))
     assert list(page.users) == []

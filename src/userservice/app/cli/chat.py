@@ -1,6 +1,7 @@
 """``userservice chat``."""
 
 import asyncio
+import getpass
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -16,8 +17,21 @@ _UNHEARD_MAX = 64  # the room forgets the oldest of 256 messages that someone ha
 _PATIENCE_S = 1.0
 
 
+def _login_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user without a name, as in a container
+        return "anonymous"
+
+
 @click.command()
-@click.option("--as", "sender_id", required=True, metavar="NAME", help="Who says what you type.")
+@click.option(
+    "--as",
+    "sender_id",
+    default=_login_name,
+    metavar="NAME",
+    help="Who says what you type.  [default: your login name]",
+)
 @target_option
 @json_option
 def chat(*, sender_id: str, target: str, as_json: bool) -> None:

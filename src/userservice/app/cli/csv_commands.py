@@ -15,6 +15,7 @@ from userservice import (
     BatchCreateUsersResponse,
     CreateUserRequest,
     ListUsersRequest,
+    User,
     UserServiceClient,
 )
 from userservice.app.cli import statuses
@@ -121,8 +122,11 @@ def _size(file: BinaryIO) -> int | None:
 @list_options
 @timeout_option
 @target_option
-def export_csv(*, file: str, filter_: str, order_by: str, target: str, timeout_s: float) -> None:
-    """Write users as CSV.
+@json_option
+def export_csv(
+    *, file: str, filter_: str, order_by: str, target: str, timeout_s: float, as_json: bool
+) -> None:
+    """Write users as CSV, or with --json as ProtoJSON.
 
     Without a file, or with -, to standard output. The columns are id, email, name,
     avatar, role, created_at and updated_at; times are RFC 3339 in UTC. The file is there
@@ -130,27 +134,61 @@ def export_csv(*, file: str, filter_: str, order_by: str, target: str, timeout_s
     one that starts with = for a formula.
     """
     request = ListUsersRequest(page_size=_PAGE, filter=filter_, order_by=order_by)
+    write = _JsonLines if as_json else _CsvRows
     if file == STANDARD_STREAM:
         with open(1, "w", encoding="utf-8", newline="", closefd=False) as output:
-            run(target, lambda client: _write_all(client, request, output), timeout_s)
+            run(target, lambda client: _write_all(client, request, write(output)), timeout_s)
         return
     try:
         with _replacing(Path(file)) as output:
-            count = run(target, lambda client: _write_all(client, request, output), timeout_s)
+            count = run(
+                target, lambda client: _write_all(client, request, write(output)), timeout_s
+            )
     except OSError as error:
         raise click.ClickException(f"cannot write {file}: {error.strerror}") from error
     click.echo(f"exported {count}")
 
 
-async def _write_all(client: UserServiceClient, request: ListUsersRequest, output: TextIO) -> int:
+class _CsvRows:
+    """Writes users as the rows of a table."""
+
+    def __init__(self, output: TextIO) -> None:
+        self.output = output
+        self._writer = csv.writer(output, lineterminator="\n")
+
+    def head(self) -> None:
+        """Write what stands before the users."""
+        self._writer.writerow(EXPORTED)
+
+    def user(self, user: User) -> None:
+        """Write a user."""
+        self._writer.writerow(export_row(user))
+
+
+class _JsonLines:
+    """Writes users as ProtoJSON, one a line."""
+
+    def __init__(self, output: TextIO) -> None:
+        self.output = output
+
+    def head(self) -> None:
+        """Write what stands before the users: nothing."""
+
+    def user(self, user: User) -> None:
+        """Write a user."""
+        self.output.write(f"{user.to_json()}\n")
+
+
+async def _write_all(
+    client: UserServiceClient, request: ListUsersRequest, writer: _CsvRows | _JsonLines
+) -> int:
     # Nothing is written before it is known that the filter and the order are right.
     first = await client.list_users(replace(request, page_size=1))
-    writer = csv.writer(output, lineterminator="\n")
-    writer.writerow(EXPORTED)
+    writer.head()
     count = 0
-    with progress("exporting", first.total_count, shown=not output.isatty()) as shown:
+    with progress("exporting", first.total_count, shown=not writer.output.isatty()) as shown:
         async for user in client.list_all_users(request):
-            writer.writerow(export_row(user))
+            writer.user(user)
             count += 1
             shown(count, count)
     return count

@@ -40,7 +40,11 @@ def prepare(path: str) -> sqlite3.Connection:
         _create(path)
         connection = connect(path)
         try:
-            _version(connection)  # before anything is written to a file that is not ours
+            # Before anything is written to a file that is not ours; in a transaction,
+            # because another program may be creating it.
+            connection.execute("BEGIN")
+            _version(connection)
+            connection.execute("COMMIT")
             connection.execute("PRAGMA journal_mode = WAL")
             _migrate(connection)
         except BaseException:

@@ -23,7 +23,7 @@ def open_repository(url: str, committed: Committed) -> UserRepository:
         StorageUnusableError: the URL is of no known form, or its database cannot
             be used.
     """
-    if url == "memory:":
+    if url in ("memory:", "sqlite:///:memory:"):
         return SqliteRepository(None, committed)
     prefix, path = url[:10], unquote(url[10:])
     if prefix != "sqlite:///" or not path or "\0" in path:
