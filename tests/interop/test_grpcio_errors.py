@@ -44,6 +44,25 @@ def test_an_invalid_request_names_every_field(contract: Contract, stub: Any) -> 
     assert details["ErrorInfo"].reason
 
 
+@pytest.mark.parametrize("text", ["\U000e0001", "\U0001f600", "\x00", "ä", "x"])
+def test_a_hostile_request_gets_its_status_and_no_flood_of_headers(
+    contract: Contract, stub: Any, text: str
+) -> None:
+    """grpcio refuses more than 8 KiB of headers at random: whatever is quoted stays far below."""
+    pb = contract.messages
+    update = pb.UpdateUserRequest(id="x", name="\u202e", avatar="ä")
+    update.update_mask.paths.extend([f"{text * 40}{number}" for number in range(20)])
+    update.update_mask.paths.extend(["name", "avatar", "role"])
+    listing = pb.ListUsersRequest(
+        page_size=-1, filter=text * 1_900, order_by=text * 400, page_token=text * 500
+    )
+    for _ in range(10):
+        for call in (lambda: stub.UpdateUser(update), lambda: stub.ListUsers(listing)):
+            code, details = failed(call)
+            assert code is grpc.StatusCode.INVALID_ARGUMENT
+            assert details["BadRequest"].ByteSize() < 4_000
+
+
 @pytest.mark.parametrize("method", ["GetUser", "UpdateUser", "DeleteUser", "WatchUser"])
 def test_a_missing_user_is_named(contract: Contract, stub: Any, method: str) -> None:
     """NOT_FOUND has a ResourceInfo with the user that is not there."""

@@ -138,6 +138,24 @@ async def test_a_slow_reader_loses_its_oldest_lines(feed: LocalFeed) -> None:
     assert heard[-1] == said[-1]
 
 
+async def test_a_burst_is_heard_by_whoever_listens(feed: LocalFeed) -> None:
+    """A thousand lines that are there at once overflow nobody who takes them as they come."""
+    ann, bob = Voice("ann"), Voice("bob")
+    to_bob = await joined(feed, bob)
+
+    async def bob_hears() -> list[str]:
+        return [(await anext(to_bob)).text for _ in range(1000)]
+
+    hearing = asyncio.create_task(bob_hears())
+    said = [str(number) for number in range(1000)]
+    for text in said:
+        ann.say(text)
+    ann.leave()
+    assert [line.text async for line in chat(feed, ann, nothing)] == said
+    assert await hearing == said
+    await to_bob.aclose()
+
+
 async def test_leaving_at_any_time_leaves_nothing_behind(feed: LocalFeed) -> None:
     """A participant whose connection breaks is out of the room, and no task is left."""
     before = asyncio.all_tasks()

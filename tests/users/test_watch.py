@@ -111,6 +111,23 @@ async def test_a_deletion_is_seen_on_resuming(watching: Watching, ann: User) -> 
         await anext(watching(ann.id, after=events[0].revision))
 
 
+async def test_a_deletion_while_a_watch_resumes_is_seen(
+    watching: Watching, ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when it comes between the two reads of the resuming watch."""
+    first = await anext(watching(ann.id))
+    revisions = watching.repository.revisions
+
+    async def revisions_then_deletion(user_id: str, after: int) -> list[Change]:
+        found = await revisions(user_id, after)
+        await watching.repository.delete(ann.id)
+        return found
+
+    monkeypatch.setattr(watching.repository, "revisions", revisions_then_deletion)
+    events = [event async for event in watching(ann.id, after=first.revision)]
+    assert [event.kind for event in events] == [ChangeKind.DELETED]
+
+
 @pytest.mark.parametrize("behind", [BEHIND_MAX, BEHIND_MAX + 1])
 async def test_a_slow_watcher_gets_only_the_latest(
     watching: Watching, ann: User, behind: int

@@ -95,13 +95,7 @@ class Creation:
         return result
 
     async def _store(self, group: Sequence["_Item"], result: BatchResult) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            admitted = [
-                tasks.create_task(self._hashed(item.user, item.password))
-                for item in group
-                if item.user is not None
-            ]
-        write = self._repository.create([task.result() for task in admitted])
+        write = self._repository.create(await self._hashed(group))
         writing = asyncio.create_task(write)
         try:
             await asyncio.shield(writing)
@@ -114,12 +108,22 @@ class Creation:
                 else:
                     result.created_count += 1
 
-    async def _hashed(self, user: NewUser, password: str) -> NewUser:
-        """Add the hash of the password, if there is one."""
-        if not password:
-            return user
+    async def _hashed(self, group: Sequence["_Item"]) -> list[NewUser]:
+        """Return the users to store, with the hashes of their passwords."""
+        admitted = [(item.user, item.password) for item in group if item.user is not None]
+        async with asyncio.TaskGroup() as tasks:
+            hashing = [
+                tasks.create_task(self._hash_in_turn(password)) if password else None
+                for _, password in admitted
+            ]
+        return [
+            user if task is None else replace(user, password_hash=task.result())
+            for (user, _), task in zip(admitted, hashing, strict=True)
+        ]
+
+    async def _hash_in_turn(self, password: str) -> str:
         async with self._batch_turns:
-            return replace(user, password_hash=await self._hasher.hash(password))
+            return await self._hasher.hash(password)
 
 
 @dataclass(frozen=True, slots=True)
