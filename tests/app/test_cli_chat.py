@@ -1,5 +1,6 @@
 """``userservice chat``: piped, from a file, and typed."""
 
+import getpass
 import json
 import signal
 import subprocess
@@ -94,16 +95,22 @@ def test_what_is_said_cannot_act_on_a_terminal(run: Run) -> None:
 
 def test_a_refused_message_is_one_line(run_each: RunEach) -> None:
     """A message that breaks a rule ends the chat with INVALID_ARGUMENT."""
-    too_long, nobody, nameless = run_each(
-        [["chat", "--as", "ann"], ["chat", "--as", ""], ["chat"]],
-        said=["x" * 4_001, "hello\n", ""],
+    too_long, nobody = run_each(
+        [["chat", "--as", "ann"], ["chat", "--as", ""]], said=["x" * 4_001, "hello\n"]
     )
     assert too_long.returncode == 67
     assert too_long.stderr == (
         "userservice: INVALID_ARGUMENT: text: must have at most 4,000 characters, has 4001\n"
     )
     assert (nobody.returncode, len(nobody.stderr.splitlines())) == (67, 1)
-    assert (nameless.returncode, len(nameless.stderr.splitlines())) == (2, 1)
+
+
+def test_without_a_name_it_is_the_login_name(run_each: RunEach) -> None:
+    """`userservice chat` needs no option."""
+    [done] = run_each([["chat", "--json"]], said=["hello\n"])
+    assert done.returncode == 0
+    said = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (getpass.getuser(), "hello") in [(line["senderId"], line["text"]) for line in said]
 
 
 def test_a_server_that_stops_is_unavailable(start_server: Any, start: Start) -> None:
