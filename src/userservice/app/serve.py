@@ -1,7 +1,6 @@
 """The server's life: everything is opened, wired, announced, and closed in turn."""
 
 import asyncio
-import os
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
@@ -12,6 +11,7 @@ import structlog
 from userservice.rpc import Server
 from userservice.rpc.health import OVERALL, Health, ServiceCheck, ServiceStatus, polled
 from userservice.rpc.reflection import with_reflection
+from userservice.rpc.target import reason_of
 from userservice.users.errors import StorageUnavailableError, StorageUnusableError
 from userservice.users.feed import ChangeFeed, LocalFeed
 from userservice.users.model import Change
@@ -147,7 +147,5 @@ async def _start(server: Server, settings: ServeSettings) -> None:
     try:
         await server.start(settings.host, settings.port)
     except OSError as error:
-        # asyncio puts the address into strerror; a failed look-up has no errno of the system.
-        code = error.errno or 0
-        reason = os.strerror(code) if code > 0 else error.strerror
-        raise ServeError(f"cannot listen on {settings.host}:{settings.port}: {reason}") from error
+        address = f"{settings.host}:{settings.port}"
+        raise ServeError(f"cannot listen on {address}: {reason_of(error)}") from error

@@ -13,6 +13,7 @@ from grpclib.metadata import Deadline
 from multidict import MultiDict
 
 from userservice.rpc.errors import Metadata
+from userservice.rpc.target import host_and_port
 
 
 class Call:
@@ -49,8 +50,7 @@ class Call:
         address: Any = self._stream.peer.addr()
         if not isinstance(address, tuple):
             return "unix"
-        host, port = address[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return host_and_port(address)
 
     @property
     def initial_metadata(self) -> Metadata:

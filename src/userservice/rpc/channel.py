@@ -1,6 +1,5 @@
 """The client's connection: a grpclib channel whose every failure has a status."""
 
-import os
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -28,7 +27,7 @@ from userservice.rpc.errors import (
     UnavailableError,
     rpc_error,
 )
-from userservice.rpc.target import parse_target
+from userservice.rpc.target import parse_target, reason_of
 
 S = TypeVar("S")
 R = TypeVar("R")
@@ -279,10 +278,7 @@ class ClientStream(grpclib.client.Stream[S, R]):
         return UnavailableError(f"the connection to {self._target} is closed")
 
     def _unreachable(self, error: OSError) -> RpcError:
-        # asyncio puts the address into strerror; a failed look-up has no errno of the system.
-        code = error.errno or 0
-        reason = os.strerror(code) if code > 0 else error.strerror or error
-        return UnavailableError(f"cannot reach {self._target}: {reason}")
+        return UnavailableError(f"cannot reach {self._target}: {reason_of(error)}")
 
     def _terminated(self, error: StreamTerminatedError) -> RpcError:
         answer = self._answer()

@@ -13,6 +13,7 @@ from userservice.rpc import _seams
 from userservice.rpc.call import Call, enter_call, send_initial_metadata, send_trailing_metadata
 from userservice.rpc.codec import MessageCodec, StatusDetailsCodec
 from userservice.rpc.errors import RpcError
+from userservice.rpc.target import host_and_port
 
 ErrorMapping = Callable[[Exception], RpcError | None]
 """Says which status an exception of the domain ends a call with; None for an unknown one."""
@@ -109,5 +110,4 @@ def _bind(
 def _address(name: Any) -> str:
     if not isinstance(name, tuple):
         return f"unix:{name}"
-    host, port = name[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return host_and_port(name)

@@ -1,6 +1,8 @@
 """Targets: the names that a channel connects to."""
 
+import os
 from dataclasses import dataclass
+from typing import Any
 
 DEFAULT_PORT = 50051
 _PORT_MAX = 65_535
@@ -38,6 +40,19 @@ def parse_target(text: str) -> Target:
         return Target(path=path)
     host, port = _split(text.removeprefix("dns:").removeprefix("///"), text)
     return Target(host=host, port=port)
+
+
+def host_and_port(name: tuple[Any, ...]) -> str:
+    """Return a socket's internet address as a target: ``host:port``, or ``[v6]:port``."""
+    host, port = name[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def reason_of(error: OSError) -> str:
+    """Return why an address cannot be used, in the system's words."""
+    # asyncio puts the address into strerror; a failed look-up has no errno of the system.
+    code = error.errno or 0
+    return os.strerror(code) if code > 0 else error.strerror or str(error)
 
 
 def _split(address: str, text: str) -> tuple[str, int]:

@@ -85,6 +85,16 @@ def sort_key(order: Sequence[OrderTerm], user: User) -> list[str | int]:
     return [_stored(user, term.field) for term in order]
 
 
+def microseconds(time: datetime.datetime) -> int:
+    """Return a time as its column has it: microseconds since the Unix epoch, exactly."""
+    return (time - _EPOCH) // _MICROSECOND
+
+
+def time_of(column: int) -> datetime.datetime:
+    """Return the time that a column has."""
+    return _EPOCH + column * _MICROSECOND
+
+
 def _comparison(comparison: Comparison) -> Clause:
     # Filters compare emails without regard to case; orders have them as they were given.
     column = "email_key" if comparison.field is Field.EMAIL else comparison.field.value
@@ -164,7 +174,7 @@ def _sign(term: OrderTerm) -> str:
 def _stored(user: User, field: Field) -> str | int:
     value: str | Role | datetime.datetime = getattr(user, field)
     if isinstance(value, datetime.datetime):
-        return (value - _EPOCH) // _MICROSECOND
+        return microseconds(value)
     return value.value if isinstance(value, Role) else value
 
 

@@ -48,9 +48,6 @@ _FORGET_REVISIONS = (
     f"WHERE id = ? ORDER BY revision DESC LIMIT 1 OFFSET {KEPT_REVISIONS})"
 )
 
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-_MICROSECOND = datetime.timedelta(microseconds=1)
-
 
 @dataclass(frozen=True, slots=True)
 class _Write:
@@ -337,7 +334,14 @@ def _update(
     writer.execute(
         "UPDATE users SET name = ?, avatar = ?, role = ?, updated_at = ?, revision = ? "
         "WHERE id = ?",
-        (changed.name, changed.avatar, changed.role, _microseconds(now), change.revision, user_id),
+        (
+            changed.name,
+            changed.avatar,
+            changed.role,
+            sql.microseconds(now),
+            change.revision,
+            user_id,
+        ),
     )
     return changed, [change]
 
@@ -359,7 +363,7 @@ def _record(
     """Write a revision."""
     cursor = writer.execute(
         f"INSERT INTO events (kind, time, {_USER_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (kind, _microseconds(time), *_row(user)),
+        (kind, sql.microseconds(time), *_row(user)),
     )
     assert cursor.lastrowid is not None
     return Change(cursor.lastrowid, kind, user, time)
@@ -410,14 +414,6 @@ def _now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
-def _microseconds(time: datetime.datetime) -> int:
-    return (time - _EPOCH) // _MICROSECOND
-
-
-def _time(microseconds: int) -> datetime.datetime:
-    return _EPOCH + datetime.timedelta(microseconds=microseconds)
-
-
 def _row(user: User) -> tuple[str | int, ...]:
     """The values of _USER_COLUMNS."""
     return (
@@ -426,16 +422,18 @@ def _row(user: User) -> tuple[str | int, ...]:
         user.name,
         user.avatar,
         user.role.value,
-        _microseconds(user.created_at),
-        _microseconds(user.updated_at),
+        sql.microseconds(user.created_at),
+        sql.microseconds(user.updated_at),
     )
 
 
 def _user(row: tuple[Any, ...]) -> User:
     user_id, email, name, avatar, role, created_at, updated_at = row
-    return User(user_id, email, name, avatar, Role(role), _time(created_at), _time(updated_at))
+    return User(
+        user_id, email, name, avatar, Role(role), sql.time_of(created_at), sql.time_of(updated_at)
+    )
 
 
 def _change(row: tuple[Any, ...]) -> Change:
     revision, kind, time, *user = row
-    return Change(revision, ChangeKind(kind), _user(tuple(user)), _time(time))
+    return Change(revision, ChangeKind(kind), _user(tuple(user)), sql.time_of(time))
