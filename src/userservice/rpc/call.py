@@ -8,23 +8,26 @@ from contextvars import ContextVar
 from typing import Any
 
 import grpclib.server
-from grpclib.events import SendInitialMetadata, SendTrailingMetadata
+from grpclib.events import RecvMessage, SendInitialMetadata, SendTrailingMetadata
 from grpclib.metadata import Deadline
 from multidict import MultiDict
 
 from userservice.rpc.errors import Metadata
 from userservice.rpc.target import host_and_port
+from userservice.rpc.turn import Turn
 
 
 class Call:
     """One call being served."""
 
-    __slots__ = ("_initial", "_stream", "_trailing", "method")
+    __slots__ = ("_initial", "_stream", "_trailing", "method", "turn")
 
     def __init__(self, stream: grpclib.server.Stream[Any, Any], method: str) -> None:
         self._stream = stream
         self._initial: Metadata | None = None
         self._trailing: Metadata | None = None
+        self.turn = Turn()
+        """The call's turn of the event loop."""
         self.method = method
         """The method's path, such as ``/userservice.v1.UserService/GetUser``."""
 
@@ -103,6 +106,13 @@ def current_call() -> Call:
 def enter_call(call: Call) -> None:
     """Make this the current call of the running task."""
     _current.set(call)
+
+
+async def share_turn(_event: RecvMessage) -> None:
+    """Let others run while messages are received that are here already (an event listener)."""
+    call = _current.get(None)
+    if call is not None:
+        await call.turn.share()
 
 
 async def send_initial_metadata(event: SendInitialMetadata) -> None:

@@ -6,11 +6,17 @@ from typing import Any, Protocol, Self
 import grpclib.server
 from grpclib.config import Configuration
 from grpclib.const import Handler
-from grpclib.events import SendInitialMetadata, SendTrailingMetadata, listen
+from grpclib.events import RecvMessage, SendInitialMetadata, SendTrailingMetadata, listen
 from grpclib.exceptions import GRPCError
 
 from userservice.rpc import _seams
-from userservice.rpc.call import Call, enter_call, send_initial_metadata, send_trailing_metadata
+from userservice.rpc.call import (
+    Call,
+    enter_call,
+    send_initial_metadata,
+    send_trailing_metadata,
+    share_turn,
+)
 from userservice.rpc.codec import MessageCodec, StatusDetailsCodec
 from userservice.rpc.errors import RpcError
 from userservice.rpc.target import host_and_port
@@ -58,6 +64,7 @@ class Server(_seams.MendedServer):
             status_details_codec=StatusDetailsCodec(),
             config=config,
         )
+        listen(self, RecvMessage, share_turn)
         listen(self, SendInitialMetadata, send_initial_metadata)
         listen(self, SendTrailingMetadata, send_trailing_metadata)
 

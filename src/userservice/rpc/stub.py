@@ -97,8 +97,10 @@ async def _messages(
         sender = asyncio.create_task(_send(stream, requests))
         try:
             yield None  # type: ignore[misc]  # for _start alone: the call is under way
+            turn = Turn()
             async for message in stream:
                 yield message
+                await turn.share()
         finally:
             sender.cancel()
             await asyncio.wait([sender])
