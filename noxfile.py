@@ -32,6 +32,7 @@ GENERATED = {
         ["inventory/v1/inventory.proto"],
         [],
     ),
+    Path("tests/wire/_gen"): (Path("tests/wire"), ["test_protobuf.proto"], []),
 }
 
 
@@ -115,6 +116,31 @@ def build_go(session: nox.Session, source: Path, out: Path) -> None:
 
 
 @nox.session
+def conformance(session: nox.Session) -> None:
+    """Protobuf's conformance suite, on the codec: exactly the failures that are known."""
+    install(session, "codegen")
+    folder = Path(session.create_tmp()).resolve()
+    suite = Path("tests/conformance")
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(suite / name, folder)
+    session.run("npm", "ci", "--ignore-scripts", "--prefix", str(folder), external=True)
+    protos, generated = folder / "protos", folder / "generated"
+    for place in (protos, generated):
+        shutil.rmtree(place, ignore_errors=True)
+    generated.mkdir()
+    eject = folder / "node_modules/.bin/conformance_proto_eject"
+    session.run(str(eject), str(protos), external=True, silent=True)
+    session.run(
+        *("python", "-m", "grpc_tools.protoc", f"--proto_path={protos}"),
+        f"--python_betterproto2_out={generated}",
+        "conformance/conformance.proto",
+        "google/protobuf/test_messages_proto3.proto",
+        silent=True,
+    )
+    session.run("python", str(suite / "run.py"), str(folder))
+
+
+@nox.session
 def contract(session: nox.Session) -> None:
     """The contract: buf's lint, and nothing broken since the baseline."""
     install(session, "contract", project=False)
@@ -172,6 +198,14 @@ def generated(session: nox.Session) -> None:
         drift = differences(filecmp.dircmp(target, fresh, ignore=["__pycache__"]))
         if drift:
             session.error(f"{target} is not what `nox -s generate` writes: {', '.join(drift)}")
+
+
+@nox.session(python="3.11")
+def bench(session: nox.Session) -> None:
+    """Measure this server and its peers in turn, and write docs/benchmarks/results.*."""
+    install(session, "bench")
+    output = [] if session.posargs else ["--output=docs/benchmarks"]
+    session.run("python", "tests/bench/run.py", *output, *session.posargs)
 
 
 @nox.session
