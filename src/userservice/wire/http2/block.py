@@ -1,0 +1,83 @@
+"""A header block: while its frames are read, and once it is decoded (RFC 9113 section 4.3)."""
+
+from typing import Any, Final
+
+from userservice.wire.http2.codes import ErrorCode
+from userservice.wire.http2.errors import ProtocolError
+from userservice.wire.http2.headers import Fields, Kind, check
+
+# What one header block may take to be read: its list is bounded by a setting, which the
+# peer may not know; these bound what is held until its end (CVE-2023-45288 and its kin).
+_BLOCK_BYTES_MAX: Final = 128 * 1024
+_BLOCK_FRAMES_MAX: Final = 64
+
+
+class HeldBlock:
+    """A header block of which CONTINUATION frames are still to come (section 6.10)."""
+
+    __slots__ = ("end_stream", "fragments", "size", "stream_id")
+
+    def __init__(self, stream_id: int, end_stream: int, fragment: bytes) -> None:
+        self.stream_id = stream_id
+        self.end_stream = end_stream
+        self.fragments = [fragment]
+        self.size = len(fragment)
+
+    def add(self, fragment: bytes) -> None:
+        """Take the next fragment.
+
+        Raises:
+            ProtocolError: ENHANCE_YOUR_CALM; the block has no end.
+        """
+        self.fragments.append(fragment)
+        self.size += len(fragment)
+        if self.size > _BLOCK_BYTES_MAX or len(self.fragments) > _BLOCK_FRAMES_MAX:
+            raise ProtocolError(
+                ErrorCode.ENHANCE_YOUR_CALM,
+                f"a header block of over {_BLOCK_BYTES_MAX} bytes or {_BLOCK_FRAMES_MAX} frames",
+            )
+
+
+class HeaderBlock:
+    """A decoded header block.
+
+    A block that comes again is the same object, so whatever is worked out from it once
+    (whether it is well-formed; what the layer above makes of it) is there for every call.
+
+    Args:
+        fields: the fields in order; bytes that are not ASCII as Latin-1, which loses nothing.
+        size: the sum of names, values and 32 for each field (RFC 9113 section 10.5.1), in bytes.
+        oversized: the list was larger than allowed, and ``fields`` is only its start.
+    """
+
+    __slots__ = ("_problems", "content_length", "fields", "meaning", "oversized", "size")
+
+    def __init__(self, fields: Fields, size: int, *, oversized: bool = False) -> None:
+        self.fields = fields
+        self.size = size
+        self.oversized = oversized
+        self.meaning: Any = None
+        """Free for the layer above: what it made of these fields."""
+        self.content_length: int | None = None
+        """The bytes of data that the other side says will follow; of a block without problem."""
+        self._problems: dict[Kind, str | None] = {}
+
+    def problem(self, kind: Kind) -> str | None:
+        """Return why this is no well-formed block of the kind, or None."""
+        try:
+            return self._problems[kind]
+        except KeyError:
+            problem, length = check(self.fields, kind)
+            if problem is None:
+                self.content_length = length
+            self._problems[kind] = problem
+            return problem
+
+    @property
+    def is_interim(self) -> bool:
+        """Whether a well-formed response is not the final one (RFC 9110 section 15.2)."""
+        return self.fields[0][1][0] == "1"
+
+    def get(self, name: str) -> str | None:
+        """Return the first value of a field, or None."""
+        return next((value for key, value in self.fields if key == name), None)
