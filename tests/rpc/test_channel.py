@@ -28,7 +28,8 @@ from userservice.rpc import (
     connect,
     reply_metadata,
 )
-from userservice.rpc.channel import reset_error
+from userservice.rpc.client_stream import reset_error
+from userservice.rpc.details import BadRequest
 
 
 async def test_a_refused_connection_is_unavailable() -> None:
@@ -183,27 +184,21 @@ async def test_a_wrong_message_type_is_the_caller_s_mistake(inventory: Inventory
     ) as stream:
         with pytest.raises(TypeError, match="GetStockRequest belongs here"):
             await stream.send_message(PickItemsRequest())  # type: ignore[arg-type]  # on purpose
-        await stream.cancel()
 
 
 async def test_a_reply_that_is_none_is_internal(inventory: InventoryClient) -> None:
     """Bytes that do not parse as the reply are the server's fault, with a status."""
-    await inventory.receive_deliveries([ReceiveDeliveriesRequest(item="x", count=2)])
-
-    class Narrow(GetStockResponse):
-        @classmethod
-        def parse(cls, data: bytes) -> "Narrow":
-            raise ValueError(data)
-
+    await inventory.receive_deliveries([ReceiveDeliveriesRequest(item="abc", count=2)])
     async with inventory.channel.request(
-        "/inventory.v1.InventoryService/GetStock",
-        Cardinality.UNARY_UNARY,
-        GetStockRequest,
-        Narrow,
+        "/inventory.v1.InventoryService/ListStock",
+        Cardinality.UNARY_STREAM,
+        ListStockRequest,
+        BadRequest,  # its field 1 is a message, which "abc" is not
     ) as stream:
-        await stream.send_message(GetStockRequest(item="x"), end=True)
-        with pytest.raises(InternalError, match="no valid Narrow"):
+        await stream.send_message(ListStockRequest(), end=True)
+        with pytest.raises(InternalError, match="no valid BadRequest"):
             await stream.recv_message()
+        await stream.cancel()
 
 
 async def test_no_task_is_left_behind(inventory: InventoryClient) -> None:
@@ -228,12 +223,16 @@ async def test_no_task_is_left_behind(inventory: InventoryClient) -> None:
 async def test_metadata_of_client_and_call_are_merged(channel: Channel) -> None:
     """A key of the call replaces the client's; other keys stay."""
     client = InventoryClient(channel, metadata={"x-app": "shop", "x-user": "ann"})
-    assert sorted(client._merged([("x-user", "bob"), ("x-bin", b"\x00")]).items()) == [
+    merged = client._merged([("x-user", "bob"), ("x-bin", b"\x00")])
+    assert merged is not None
+    assert sorted(merged.items()) == [
         ("x-app", "shop"),
         ("x-bin", b"\x00"),
         ("x-user", "bob"),
     ]
-    assert sorted(client._merged(None)) == ["x-app", "x-user"]
+    merged = client._merged(None)
+    assert merged is not None
+    assert sorted(merged) == ["x-app", "x-user"]
 
 
 async def test_reply_metadata_is_of_the_calls_in_its_block(inventory: InventoryClient) -> None:

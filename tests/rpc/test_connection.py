@@ -101,10 +101,11 @@ async def test_a_call_cancelled_before_it_began_gives_back_all_it_took(server: S
         while not server._connections:
             await asyncio.sleep(0)
         [connection] = server._connections
-        while connection.connection.streams_started < 3 or connection.processor.streams:
+        while connection.engine.receive_window == 4 * 2**20 or connection.calls:
             await asyncio.sleep(0)
-    window = connection.connection._connection.inbound_flow_control_window
-    assert window > 4 * 2**20 - 3 * 16_384
+    taken = 4 * 2**20 - connection.engine.receive_window
+    assert taken == connection.engine._credit == 3 * 16_000
+    assert not connection.engine.streams
     peer.writer.close()
     await peer.writer.wait_closed()
 

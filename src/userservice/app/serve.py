@@ -25,7 +25,9 @@ from userservice.users.watch import user_topic
 
 _CHECK_TTL_S = 1.0  # how old the answer about the database's health may be
 _CHECK_TIMEOUT_S = 3.0
-_LAST_TURNS = 20  # of the event loop, for those who watch the health to hear NOT_SERVING
+# For those who watch the health to hear NOT_SERVING: grpcio forgets a message that its
+# program has not asked for yet when the connection ends right after.
+_NOTICE_S = 0.1
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -137,8 +139,7 @@ async def _serving(
             yield server
         finally:
             running.set(False)
-            for _ in range(_LAST_TURNS):
-                await asyncio.sleep(0)
+            await asyncio.sleep(_NOTICE_S)
             server.close()
             await server.wait_closed()
 

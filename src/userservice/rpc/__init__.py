@@ -5,7 +5,8 @@ Health and reflection are in modules of their own, ``userservice.rpc.health`` an
 """
 
 from userservice.rpc.call import Call, current_call
-from userservice.rpc.channel import Channel, ReplyMetadata, connect, reply_metadata
+from userservice.rpc.channel import Channel, connect
+from userservice.rpc.client_stream import ReplyMetadata, reply_metadata
 from userservice.rpc.errors import (
     AbortedError,
     AlreadyExistsError,
@@ -26,7 +27,7 @@ from userservice.rpc.errors import (
     UnimplementedError,
     UnknownError,
 )
-from userservice.rpc.server import ErrorMapping, Server, Service
+from userservice.rpc.server import Server, Service
 from userservice.rpc.stub import ResponseStream, Stub
 from userservice.rpc.target import TargetError
 

@@ -4,164 +4,132 @@ Each function says which name, of which version, and why the public face does no
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
-from typing import Any, cast
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import grpclib.client
 import grpclib.server
 from betterproto2.grpclib import ServiceBase
-from google.protobuf.descriptor import FileDescriptor
-from google.protobuf.descriptor_pool import DescriptorPool
-from grpclib.const import Cardinality, Handler
-from grpclib.exceptions import GRPCError
-from grpclib.protocol import H2Protocol
-from h2.errors import ErrorCodes
-from h2.stream import StreamState
+from grpclib.config import Configuration
+from grpclib.const import Handler  # noqa: TC002  # beside its siblings
+from grpclib.events import _DispatchChannelEvents, _DispatchServerEvents
 
-from userservice.rpc.details import ErrorInfo
-from userservice.rpc.errors import UnimplementedError
 from userservice.rpc.turn import Turn
 
+if TYPE_CHECKING:
+    # Only a server with reflection needs them; a program that calls starts without.
+    from google.protobuf.descriptor import FileDescriptor
+    from google.protobuf.descriptor_pool import DescriptorPool
 
-class MendedServer(grpclib.server.Server):
-    """A grpclib server that closes its connections, and gives every call an end.
 
-    grpclib 0.4.9's ``Server.close`` leaves connections open, without a word to the
-    peer; from Python 3.12 on ``wait_closed`` then waits for the peers to go.
+class _Heard:
+    """Goes before grpclib's events: tells whether anybody listens.
+
+    grpclib builds a mapping of metadata for each event of each call, listeners or not.
+    """
+
+    __dispatch_methods__: Any
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hears = dict.fromkeys(self.__dispatch_methods__, False)
+
+    def add_listener(self, event_type: Any, callback: Any) -> None:
+        """Let a callback hear the events of this type."""
+        super().add_listener(event_type, callback)  # type: ignore[misc]  # of grpclib's class
+        self.hears[event_type] = True
+
+
+class ServerEvents(_Heard, _DispatchServerEvents):
+    """grpclib's events of a server."""
+
+
+class ChannelEvents(_Heard, _DispatchChannelEvents):
+    """grpclib's events of a channel."""
+
+
+class ServerFace(grpclib.server.Server):
+    """What is left of grpclib 0.4.9's server: `start`, `wait_closed`, events, signals.
+
+    It makes its connections with a private method, which its tests call too.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._connections: set[_ServerProtocol] = set()
-        self.closing = False
-        # grpclib answers an unknown method without a content-type, which its own
-        # client takes for a broken server; it looks methods up with `get`.
-        self._mapping = _Methods(self._mapping)
+        self.events = self.__dispatch__ = ServerEvents()
+        self.methods: Mapping[str, Handler] = self._mapping
+        self.codec = self._codec
+        self.details_codec = self._status_details_codec
+        self.config = self._config
 
-    def _protocol_factory(self) -> H2Protocol:
-        self.__gc_step__()
-        handler = _ServerHandler(
-            self._mapping, self._codec, self._status_details_codec, self.__dispatch__
-        )
-        self._handlers.add(handler)
-        return _ServerProtocol(handler, self._config, self._h2_config, self)
+    def _protocol_factory(self) -> Any:
+        return self.new_connection()
 
-    def close_connections(self) -> None:
-        """Say GOAWAY (NO_ERROR) on every connection and close it (RFC 9113 section 6.8)."""
-        self.closing = True
-        for connection in tuple(self._connections):
-            connection.say_goodbye()
+    def new_connection(self) -> asyncio.BaseProtocol:
+        """Return what handles the next connection."""
+        raise NotImplementedError
+
+    @property
+    def sockets(self) -> Sequence[Any]:
+        """The sockets that the server listens on: which port 0 became is not public."""
+        return () if self._server is None else self._server.sockets  # type: ignore[attr-defined]  # AbstractServer hides what asyncio's Server has
 
 
-class _ServerHandler(grpclib.server.Handler):
-    def accept(self, stream: Any, headers: Any, release_stream: Callable[[], Any]) -> None:
-        # grpclib releases a stream in the `finally` of its task. A task that is
-        # cancelled before its first step has none: the stream would stay for the life
-        # of the connection, and with it the flow-control credit of its data.
-        released = False
+class ChannelFace(grpclib.client.Channel):
+    """What is left of grpclib 0.4.9's channel: how it connects, and its events."""
 
-        def release() -> None:
-            nonlocal released
-            if not released:
-                released = True
-                release_stream()
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.events = self.__dispatch__ = ChannelEvents()
+        self.config = self._config
+        self.loop = self._loop
+        self.scheme = self._scheme
+        self.authority = self._authority
+        self._protocol: Any = None
 
-        def finish(_task: "asyncio.Task[None]") -> None:
-            _reset_unanswered(stream)
-            release()
+    def _protocol_factory(self) -> Any:
+        return self.new_connection()
 
-        super().accept(stream, headers, release)
-        self._tasks[stream].add_done_callback(finish)
+    def new_connection(self) -> asyncio.BaseProtocol:
+        """Return what handles the next connection."""
+        raise NotImplementedError
 
+    @property
+    def _connected(self) -> bool:
+        return self._protocol is not None and self._protocol.usable
 
-def _reset_unanswered(stream: Any) -> None:
-    """Reset a call whose task ended without a status, as when the status cannot be encoded."""
-    if not stream.closable:
-        return
-    state = stream._h2_connection.streams[stream.id].state_machine.state
-    if state in (StreamState.OPEN, StreamState.HALF_CLOSED_REMOTE):
-        stream.reset_nowait(ErrorCodes.INTERNAL_ERROR)
+    def use_connection(self, connection: Any) -> None:
+        """Make calls on this connection; None, so that `__del__` warns of none left open."""
+        self._protocol = connection
 
 
-class _Methods(dict[str, Handler]):
-    """The methods by path; an unknown one has a handler that says so."""
+@dataclass(frozen=True, slots=True)
+class KeepaliveSettings:
+    """What grpclib's Configuration says of keepalive, under private names.
 
-    def get(self, path: str, default: Any = None) -> Any:  # noqa: ARG002  # dict's signature
-        return super().get(path, _UNKNOWN_METHOD)
+    Args:
+        interval_s: between two pings, in seconds; None for no pings.
+        timeout_s: how long an answer may take, in seconds.
+        without_calls: whether the peer is asked although no call is open.
+    """
+
+    interval_s: float | None
+    timeout_s: float
+    without_calls: bool
 
 
-async def _refuse_unknown_method(_stream: grpclib.server.Stream[Any, Any]) -> None:
-    raise UnimplementedError(
-        "the server has no such method", [ErrorInfo(reason="UNKNOWN_METHOD", domain="grpc.io")]
+def keepalive_settings(config: Configuration) -> KeepaliveSettings:
+    """Return the settings of keepalive."""
+    return KeepaliveSettings(
+        config._keepalive_time,
+        config._keepalive_timeout,
+        config._keepalive_permit_without_calls,
     )
 
 
-_UNKNOWN_METHOD = Handler(_refuse_unknown_method, Cardinality.STREAM_STREAM, object, object)
-
-
-_GOODBYE_S = 1.0  # for a peer to take what is written to it, before its connection is cut
-
-
-class _ServerProtocol(H2Protocol):
-    def __init__(self, handler: Any, config: Any, h2_config: Any, server: MendedServer) -> None:
-        super().__init__(handler, config, h2_config)
-        self._server = server
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self._transport = cast("asyncio.Transport", transport)
-        self._server._connections.add(self)
-        if self._server.closing:  # accepted just before the listening socket was closed
-            self.say_goodbye()
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        # After a goodbye the handlers were told; a second cancellation would cut
-        # short what they do in their `finally`.
-        if self in self._server._connections:
-            self._server._connections.discard(self)
-            super().connection_lost(exc)
-
-    def say_goodbye(self) -> None:
-        self._server._connections.discard(self)
-        if not self.connection.is_closing():
-            # Connection._connection is the h2 state machine: grpclib has no way to
-            # send GOAWAY.
-            self.connection._connection.close_connection()
-            self.connection.flush()
-            self.processor.close(reason="Server is shutting down")
-        # A transport closes when all is written: a peer that does not read would hold
-        # up the end of the server.
-        asyncio.get_running_loop().call_later(_GOODBYE_S, self._transport.abort)
-
-
-class MendedChannel(grpclib.client.Channel):
-    """A grpclib channel whose calls learn that the connection is lost, whatever they wait for."""
-
-    def _protocol_factory(self) -> H2Protocol:
-        handler = _ClientHandler()
-        protocol = H2Protocol(handler, self._config, self._h2_config)
-        handler.protocol = protocol
-        return protocol
-
-
-class _ClientHandler(grpclib.client.Handler):
-    protocol: H2Protocol
-
-    def close(self) -> None:
-        super().close()
-        # A call that waits to send its headers is not yet known to the connection,
-        # and nobody else would wake it.
-        self.protocol.connection.write_ready.set()
-
-
-def listening_sockets(server: grpclib.server.Server) -> Sequence[Any]:
-    """Return the sockets that the server listens on: which port 0 became is not public."""
-    inner = server._server
-    return () if inner is None else inner.sockets  # type: ignore[attr-defined]  # AbstractServer hides what asyncio's Server has
-
-
-def reflection_services(names: Sequence[str], pool: DescriptorPool) -> list[Any]:
+def reflection_services(names: Sequence[str], pool: "DescriptorPool") -> list[Any]:
     """Return the reflection services, v1 and v1alpha.
 
     ``ServerReflection.extend`` leaves reflection itself out of the list of
@@ -187,7 +155,7 @@ class _WholeReflection:
 
     _pool: Any
 
-    def _file_descriptor_response(self, file_descriptor: FileDescriptor) -> Any:
+    def _file_descriptor_response(self, file_descriptor: "FileDescriptor") -> Any:
         response = super()._file_descriptor_response(file_descriptor)  # type: ignore[misc]  # the plugin's
         files: dict[str, FileDescriptor] = {}
         _add_imports(file_descriptor, files)
@@ -206,7 +174,7 @@ class _WholeReflection:
         return super()._file_containing_symbol_response(symbol)  # type: ignore[misc]  # the plugin's
 
 
-def _add_imports(file: FileDescriptor, found: dict[str, FileDescriptor]) -> None:
+def _add_imports(file: "FileDescriptor", found: dict[str, "FileDescriptor"]) -> None:
     if file.name not in found:
         found[file.name] = file
         for imported in file.dependencies:
@@ -232,106 +200,9 @@ async def _stream_responses(
         # A method that returns without ever yielding is a coroutine: no messages.
         await responses
         return
-    turn = Turn()
+    # One of ours has the turn that begins anew when the call had to wait.
+    turn: Turn = getattr(stream, "turn", None) or Turn()
     async with aclosing(responses):
         async for message in responses:
             await stream.send_message(message)
             await turn.share()
-
-
-def received_error(stream: grpclib.client.Stream[Any, Any]) -> GRPCError | None:
-    """Return the error status that the server sent, if it is here.
-
-    grpclib keeps to itself the headers and trailers that it has not yet handed out.
-    """
-    if getattr(stream, "_stream", None) is None:
-        return None
-    try:
-        stream._maybe_raise()
-    except GRPCError as error:
-        return error
-    return None
-
-
-def forgive_reset(stream: grpclib.client.Stream[Any, Any]) -> bool:
-    """Forget that the server reset the call, if its answer was complete before.
-
-    A server may send its status and then RST_STREAM, to stop a request that it no
-    longer reads (RFC 9113 section 8.1). grpclib then raises on every later read, and
-    what came before the reset would be lost.
-
-    Returns:
-        Whether the answer is complete, and can be read to its end.
-    """
-    answer = stream._stream
-    trailers_only = answer.headers is not None and "grpc-status" in dict(answer.headers)
-    if answer.trailers is None and not trailers_only:
-        return False
-    stream._wrapper._error = None
-    return True
-
-
-def end_input(stream: grpclib.client.Stream[Any, Any]) -> bool:
-    """Let what has come be read to its end, although the connection is lost.
-
-    grpclib raises at once, and messages that were received before would be lost.
-
-    Returns:
-        Whether messages can have come: their headers are here.
-    """
-    answer = stream._stream
-    if answer.headers is None:
-        return False
-    stream._wrapper._error = None
-    answer.buffer._ack_callback = lambda _size: None  # the connection takes no more credit
-    answer.buffer.eof()
-    return True
-
-
-def is_lost(stream: grpclib.client.Stream[Any, Any]) -> bool:
-    """Tell whether the call's connection is closed; False before it has one.
-
-    grpclib tells the calls that are open when a connection closes. One that is opened
-    right after would wait for ever, and one that sends would write to nowhere.
-    """
-    protocol_stream = getattr(stream, "_stream", None)
-    return protocol_stream is not None and protocol_stream.connection.is_closing()
-
-
-def cancel(stream: grpclib.client.Stream[Any, Any]) -> None:
-    """Reset the call with CANCEL (gRPC over HTTP/2, "Errors"); grpclib says NO_ERROR."""
-    if stream._send_request_done and stream._stream.closable:
-        stream._stream.reset_nowait(ErrorCodes.CANCEL)
-
-
-def end_unsent(stream: grpclib.client.Stream[Any, Any]) -> None:
-    """Let the status be read although not every request message was sent.
-
-    grpclib refuses to read trailers before the client's side is ended; a server
-    may answer earlier. The stream is reset when the call is left.
-    """
-    stream._end_done = True
-
-
-@contextmanager
-def no_cancellation_left(stream: grpclib.client.Stream[Any, Any]) -> Iterator[None]:
-    """Take back the cancellation by which grpclib wakes a task to raise an error in it.
-
-    It cancels the task and swallows the CancelledError, but does not uncancel: from
-    Python 3.13 on, a TaskGroup that the task enters later would cancel it again.
-    """
-    task = asyncio.current_task()
-    assert task is not None
-    before = task.cancelling()
-    try:
-        yield
-    except Exception:
-        wrapper = getattr(stream, "_wrapper", None)
-        if wrapper is not None and wrapper.cancelled and task.cancelling() > before:
-            task.uncancel()
-        raise
-
-
-def interrupt(stream: grpclib.client.Stream[Any, Any], error: Exception) -> None:
-    """Make whoever waits for this stream get this error."""
-    stream._wrapper.cancel(error)

@@ -5,29 +5,25 @@ else; ``current_call()`` gives it the rest. Nothing is built before it is read.
 """
 
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Protocol
 
 import grpclib.server
-from grpclib.events import RecvMessage, SendInitialMetadata, SendTrailingMetadata
 from grpclib.metadata import Deadline
 from multidict import MultiDict
 
 from userservice.rpc.errors import Metadata
 from userservice.rpc.target import host_and_port
-from userservice.rpc.turn import Turn
 
 
 class Call:
     """One call being served."""
 
-    __slots__ = ("_initial", "_stream", "_trailing", "method", "turn")
+    __slots__ = ("_initial", "_stream", "_trailing", "method")
 
     def __init__(self, stream: grpclib.server.Stream[Any, Any], method: str) -> None:
         self._stream = stream
         self._initial: Metadata | None = None
         self._trailing: Metadata | None = None
-        self.turn = Turn()
-        """The call's turn of the event loop."""
         self.method = method
         """The method's path, such as ``/userservice.v1.UserService/GetUser``."""
 
@@ -88,7 +84,15 @@ class Call:
         await self._stream.send_initial_metadata()
 
 
-_current: ContextVar[Call] = ContextVar("current_call")
+class ServedStream(Protocol):
+    """The stream of a call that is being served."""
+
+    @property
+    def call(self) -> Call:
+        """The call as its handler sees it."""
+
+
+_current: ContextVar[ServedStream] = ContextVar("current_call")
 
 
 def current_call() -> Call:
@@ -98,32 +102,10 @@ def current_call() -> Call:
         LookupError: no handler is running here.
     """
     try:
-        return _current.get()
+        return _current.get().call
     except LookupError:
         raise LookupError("current_call() outside of a handler: no call is being served") from None
 
 
-def enter_call(call: Call) -> None:
-    """Make this the current call of the running task."""
-    _current.set(call)
-
-
-async def share_turn(_event: RecvMessage) -> None:
-    """Let others run while messages are received that are here already (an event listener)."""
-    call = _current.get(None)
-    if call is not None:
-        await call.turn.share()
-
-
-async def send_initial_metadata(event: SendInitialMetadata) -> None:
-    """Add what the handler set to the initial metadata (an event listener)."""
-    call = _current.get(None)
-    if call is not None and call.has_initial_metadata:
-        event.metadata.extend(call.initial_metadata)
-
-
-async def send_trailing_metadata(event: SendTrailingMetadata) -> None:
-    """Add what the handler set to the trailing metadata (an event listener)."""
-    call = _current.get(None)
-    if call is not None and call.has_trailing_metadata:
-        event.metadata.extend(call.trailing_metadata)
+enter_call = _current.set
+"""Makes a stream's call the current one of the running task; it is built when it is asked for."""

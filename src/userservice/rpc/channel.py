@@ -1,82 +1,50 @@
-"""The client's connection: a grpclib channel whose every failure has a status."""
+"""The client's channel: calls to one server, over a connection that is made when it is needed."""
 
-import re
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
-from types import TracebackType
+import math
 from typing import Any, Self, TypeVar, cast
+from weakref import WeakSet
 
-import grpclib.client
-import h2.exceptions
 from grpclib.config import Configuration
-from grpclib.const import Cardinality, Status
-from grpclib.exceptions import GRPCError, StreamTerminatedError
-from grpclib.metadata import Deadline
-from h2.errors import ErrorCodes
-from multidict import MultiDict
+from grpclib.const import Cardinality
+from grpclib.encoding.base import GRPC_CONTENT_TYPE
+from grpclib.metadata import USER_AGENT, Deadline
 
 from userservice.rpc import _seams
+from userservice.rpc.client_connection import ClientConnection
+from userservice.rpc.client_stream import ClientStream
 from userservice.rpc.codec import MessageCodec, StatusDetailsCodec
-from userservice.rpc.errors import (
-    DeadlineExceededError,
-    InternalError,
-    Metadata,
-    RpcError,
-    UnavailableError,
-    rpc_error,
-)
+from userservice.rpc.deadlines import Deadlines
+from userservice.rpc.errors import UnavailableError
 from userservice.rpc.target import parse_target, reason_of
 
 S = TypeVar("S")
 R = TypeVar("R")
-T = TypeVar("T")
+
+_FIELDS_MAX = 256  # methods and timeouts whose fields are kept
 
 
-@dataclass(slots=True)
-class ReplyMetadata:
-    """The metadata that came back with a call; empty until it is there."""
-
-    initial: Metadata = field(default_factory=MultiDict)
-    trailing: Metadata = field(default_factory=MultiDict)
-
-
-_reply: ContextVar[ReplyMetadata | None] = ContextVar("reply_metadata", default=None)
-
-
-@contextmanager
-def reply_metadata() -> Iterator[ReplyMetadata]:
-    """Collect the metadata that comes back with the calls started in this block.
-
-    Works with every stub on a channel of ``connect()``. With more than one call in
-    the block, each replaces what the one before left.
-    """
-    reply = ReplyMetadata()
-    token = _reply.set(reply)
-    try:
-        yield reply
-    finally:
-        _reply.reset(token)
-
-
-class Channel(_seams.MendedChannel):
+class Channel(_seams.ChannelFace):
     """A connection to one server, made on the first call, and again after it is lost."""
 
     def __init__(self, target: str, *, config: Configuration | None = None) -> None:
         parsed = parse_target(target)
         self.target = target
-        self._message_codec = MessageCodec()
-        self._details_codec = StatusDetailsCodec()
+        self.codec = MessageCodec()
+        self.details_codec = StatusDetailsCodec()
         self._closed = False
+        # The one in use, and those that only carry on with their calls. They do not know
+        # the channel: one that is forgotten can be told so.
+        self._connections: WeakSet[ClientConnection] = WeakSet()
+        self._fields: dict[tuple[str, str | None], tuple[tuple[str, str], ...]] = {}
         super().__init__(
             parsed.host,
             parsed.port,
             path=parsed.path,
-            codec=self._message_codec,
-            status_details_codec=self._details_codec,
+            codec=self.codec,
+            status_details_codec=self.details_codec,
             config=config,
         )
+        self.deadlines = Deadlines(self.loop)
 
     async def __aenter__(self) -> Self:
         return self
@@ -91,7 +59,7 @@ class Channel(_seams.MendedChannel):
         timeout: float | None = None,
         deadline: Deadline | None = None,
         metadata: Any = None,
-    ) -> "ClientStream[S, R]":
+    ) -> ClientStream[S, R]:
         """Return a new call, not yet sent; stubs use it as an async context manager.
 
         Args:
@@ -105,29 +73,85 @@ class Channel(_seams.MendedChannel):
 
         Raises:
             UnavailableError: the channel is closed.
+            ValueError: the timeout is no number.
         """
+        self._refuse_when_closed()
+        if timeout is not None and math.isnan(timeout):
+            raise ValueError("a timeout is a number of seconds, not nan")
+        if deadline is not None:
+            left_s = deadline.time_remaining()
+            timeout = left_s if timeout is None else min(timeout, left_s)
+        deadline_at = math.inf if timeout is None else self.loop.time() + timeout
+        return ClientStream(
+            self, name, cardinality, request_type, reply_type, metadata, deadline_at
+        )
+
+    def request_fields(self, path: str, timeout: str | None) -> tuple[tuple[str, str], ...]:
+        """Return the header fields that every call of a method with a timeout has.
+
+        They are kept, and so is the block that the connection makes of them.
+        """
+        fields = self._fields.get((path, timeout))
+        if fields is None:
+            if len(self._fields) >= _FIELDS_MAX:
+                self._fields.clear()
+            fields = (
+                (":method", "POST"),
+                (":scheme", self.scheme),
+                (":path", path),
+                (":authority", self.authority),
+                ("te", "trailers"),
+                ("content-type", GRPC_CONTENT_TYPE),
+                ("user-agent", USER_AGENT),
+            )
+            if timeout is not None:
+                fields += (("grpc-timeout", timeout),)
+            self._fields[path, timeout] = fields
+        return fields
+
+    def connection_at_hand(self) -> ClientConnection | None:
+        """Return the connection, where there is one that takes new calls."""
+        connection: ClientConnection | None = self._protocol
+        return connection if connection is not None and connection.usable else None
+
+    async def connect(self) -> ClientConnection:
+        """Return the connection, making it where need be.
+
+        Raises:
+            UnavailableError: the server cannot be reached, or the channel was closed.
+        """
+        self._refuse_when_closed()
+        try:
+            connection = cast("ClientConnection", await self.__connect__())
+        except OSError as error:
+            raise UnavailableError(f"cannot reach {self.target}: {reason_of(error)}") from error
+        except ValueError as error:  # a name that no resolver takes
+            raise UnavailableError(f"cannot reach {self.target}: {error}") from error
+        if self._closed:  # while it was being made
+            self.use_connection(None)
+            connection.shut_down("the channel is closed")
+        self._refuse_when_closed()
+        return connection
+
+    def _refuse_when_closed(self) -> None:
         if self._closed:
             raise UnavailableError(f"the channel to {self.target} is closed")
-        if timeout is not None:
-            from_timeout = Deadline.from_timeout(timeout)
-            deadline = from_timeout if deadline is None else min(from_timeout, deadline)
-        return ClientStream(
-            self,
-            name,
-            cast("Any", MultiDict(metadata or ())),
-            cardinality,
-            request_type,
-            reply_type,
-            codec=self._message_codec,
-            status_details_codec=self._details_codec,
-            dispatch=self.__dispatch__,
-            deadline=deadline,
-        )
+
+    def new_connection(self) -> ClientConnection:
+        """Return what handles the next connection."""
+        connection = ClientConnection(self.config)
+        self._connections.add(connection)
+        if self._closed:  # the socket is there by now, and goes with it
+            connection.shut_down("the channel is closed")
+        return connection
 
     def close(self) -> None:
         """Close the connection for good; calls under way end with UNAVAILABLE."""
         self._closed = True
-        super().close()
+        self.deadlines.stop()
+        for connection in tuple(self._connections):
+            connection.shut_down("the channel is closed")
+        self.use_connection(None)
 
 
 def connect(target: str, *, config: Configuration | None = None) -> Channel:
@@ -142,176 +166,3 @@ def connect(target: str, *, config: Configuration | None = None) -> Channel:
         TargetError: the text names no target.
     """
     return Channel(target, config=config)
-
-
-class ClientStream(grpclib.client.Stream[S, R]):
-    """A call; whatever goes wrong with it is raised as an RpcError."""
-
-    def __init__(
-        self, channel: Channel, *args: Any, deadline: Deadline | None, **kwargs: Any
-    ) -> None:
-        super().__init__(channel, *args, deadline=deadline, **kwargs)
-        self._target = channel.target
-        self._call_deadline = deadline
-        # How much earlier than here the deadline may pass there: grpclib sends a
-        # timeout over 10 seconds in whole seconds.
-        long = deadline is not None and deadline.time_remaining() > 10  # noqa: PLR2004
-        self._early_s = 1.0 if long else 0.05
-        self._reply = _reply.get()
-        self._lost: StreamTerminatedError | None = None
-
-    async def send_request(self, *, end: bool = False) -> None:
-        """Send the metadata, connecting first where need be."""
-        with self._errors_have_a_status():
-            await super().send_request(end=end)
-            if _seams.is_lost(self):
-                raise self._closed()
-
-    async def send_message(self, message: S, *, end: bool = False) -> None:
-        """Send a message, waiting for room in the flow-control window."""
-        with self._errors_have_a_status():
-            if _seams.is_lost(self):
-                raise self._closed()
-            await super().send_message(message, end=end)
-
-    async def end(self) -> None:
-        """End this side: no more messages will be sent."""
-        with self._errors_have_a_status():
-            await super().end()
-
-    async def recv_initial_metadata(self) -> None:
-        """Wait for what the server sends before its first message."""
-        with self._errors_have_a_status():
-            try:
-                await self._whole_answer(super().recv_initial_metadata)
-            finally:
-                if self._reply is not None and self.initial_metadata is not None:
-                    self._reply.initial = self.initial_metadata
-
-    async def recv_message(self) -> R | None:
-        """Wait for a message; None where there are no more."""
-        with self._errors_have_a_status():
-            if self._lost is None:
-                try:
-                    return await self._whole_answer(super().recv_message)
-                except StreamTerminatedError as error:
-                    if not _seams.end_input(self):
-                        raise
-                    self._lost = error
-            return await self._received_before(self._lost)
-
-    async def _received_before(self, lost: StreamTerminatedError) -> R:
-        """Return the next message that came before the call broke off, or raise what broke it."""
-        try:
-            message = await super().recv_message()
-        except AssertionError:  # grpclib's word for the half of a message
-            message = None
-        if message is None:
-            raise lost
-        return message
-
-    async def __aenter__(self) -> Self:
-        with self._errors_have_a_status():
-            await super().__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if error is not None:
-            _seams.cancel(self)
-        await super().__aexit__(kind, error, traceback)
-
-    async def recv_trailing_metadata(self) -> None:
-        """Wait for the status; an error is raised."""
-        _seams.end_unsent(self)
-        with self._errors_have_a_status():
-            try:
-                await self._whole_answer(super().recv_trailing_metadata)
-            finally:
-                if self._reply is not None and self.trailing_metadata is not None:
-                    self._reply.trailing = self.trailing_metadata
-
-    async def _whole_answer(self, receive: Callable[[], Awaitable[T]]) -> T:
-        """Receive, also what came before a reset that the server sent after its status."""
-        try:
-            return await receive()
-        except StreamTerminatedError:
-            if not _seams.forgive_reset(self):
-                raise
-            return await receive()
-
-    @contextmanager
-    def _errors_have_a_status(self) -> Iterator[None]:
-        try:
-            with _seams.no_cancellation_left(self):
-                yield
-        except RpcError:
-            raise
-        except GRPCError as error:
-            raise rpc_error(error, cast("Metadata", self.trailing_metadata)) from error
-        except StreamTerminatedError as error:
-            raise self._terminated(error) from error
-        except TimeoutError as error:
-            if self._call_deadline is None or self._call_deadline.time_remaining() > 0:
-                raise self._unreachable(error) from error
-            raise DeadlineExceededError("the deadline passed before the call ended") from error
-        except OSError as error:
-            raise self._unreachable(error) from error
-        except (h2.exceptions.ProtocolError, AttributeError) as error:
-            # grpclib 0.4.9 deletes attributes of a connection that is closed.
-            if isinstance(error, AttributeError) and "_transport" not in str(error):
-                raise
-            raise (self._answer() or self._closed()) from error
-
-    def _answer(self) -> RpcError | None:
-        """The error status that came before the call broke off, if one did."""
-        answer = _seams.received_error(self)
-        if answer is None:
-            return None
-        return rpc_error(answer, cast("Metadata", self.trailing_metadata))
-
-    def _closed(self) -> RpcError:
-        return UnavailableError(f"the connection to {self._target} is closed")
-
-    def _unreachable(self, error: OSError) -> RpcError:
-        return UnavailableError(f"cannot reach {self._target}: {reason_of(error)}")
-
-    def _terminated(self, error: StreamTerminatedError) -> RpcError:
-        answer = self._answer()
-        if answer is not None:
-            return answer
-        reset = re.search(r"reset by remote party, error_code: (\d+)", str(error))
-        if reset is None:
-            return UnavailableError(f"the call to {self._target} broke off: {error}")
-        failed = reset_error(int(reset[1]))
-        if failed.status is Status.CANCELLED and self._deadline_is_near():
-            # A server may tell with CANCEL that the deadline passed, before our timer does.
-            return DeadlineExceededError("the server ended the call at its deadline")
-        return failed
-
-    def _deadline_is_near(self) -> bool:
-        deadline = self._call_deadline
-        return deadline is not None and deadline.time_remaining() <= self._early_s
-
-
-# gRPC over HTTP/2, "HTTP2 Transport Mapping", "Errors".
-_RESET_STATUS = {
-    ErrorCodes.REFUSED_STREAM: Status.UNAVAILABLE,
-    ErrorCodes.CANCEL: Status.CANCELLED,
-    ErrorCodes.ENHANCE_YOUR_CALM: Status.RESOURCE_EXHAUSTED,
-    ErrorCodes.INADEQUATE_SECURITY: Status.PERMISSION_DENIED,
-}
-
-
-def reset_error(code: int) -> RpcError:
-    """Return the error of a call that the server reset with this HTTP/2 error code."""
-    known = {item.value for item in ErrorCodes}
-    if code not in known:
-        return InternalError(f"the server reset the call with the unknown HTTP/2 code {code}")
-    name = ErrorCodes(code)
-    status = _RESET_STATUS.get(name, Status.INTERNAL)
-    return rpc_error(GRPCError(status, f"the server reset the call: {name.name}"))

@@ -1,28 +1,20 @@
 """The server: a grpclib server for betterproto2 services."""
 
-from collections.abc import Callable, Collection, Mapping
+import asyncio
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol, Self
 
-import grpclib.server
 from grpclib.config import Configuration
 from grpclib.const import Handler
-from grpclib.events import RecvMessage, SendInitialMetadata, SendTrailingMetadata, listen
-from grpclib.exceptions import GRPCError
 
 from userservice.rpc import _seams
-from userservice.rpc.call import (
-    Call,
-    enter_call,
-    send_initial_metadata,
-    send_trailing_metadata,
-    share_turn,
-)
 from userservice.rpc.codec import MessageCodec, StatusDetailsCodec
-from userservice.rpc.errors import RpcError
+from userservice.rpc.details import ErrorInfo
+from userservice.rpc.errors import UnimplementedError
+from userservice.rpc.request import Method
+from userservice.rpc.server_connection import ServerConnection
+from userservice.rpc.server_stream import ErrorMapping, Face
 from userservice.rpc.target import host_and_port
-
-ErrorMapping = Callable[[Exception], RpcError | None]
-"""Says which status an exception of the domain ends a call with; None for an unknown one."""
 
 
 class Service(Protocol):
@@ -40,7 +32,7 @@ def _no_mapping(_error: Exception) -> None:
     return None
 
 
-class Server(_seams.MendedServer):
+class Server(_seams.ServerFace):
     """Serves betterproto2 services over HTTP/2; used like a grpclib ``Server``.
 
     Args:
@@ -58,15 +50,23 @@ class Server(_seams.MendedServer):
         error_mapping: ErrorMapping = _no_mapping,
         config: Configuration | None = None,
     ) -> None:
+        for service in services:
+            _seams.close_response_generators(service)
         super().__init__(
-            [_Bound(service, error_mapping) for service in services],
+            services,
             codec=MessageCodec(),
             status_details_codec=StatusDetailsCodec(),
             config=config,
         )
-        listen(self, RecvMessage, share_turn)
-        listen(self, SendInitialMetadata, send_initial_metadata)
-        listen(self, SendTrailingMetadata, send_trailing_metadata)
+        self._face = Face(self.codec, self.details_codec, self.events, error_mapping)
+        self._served = _Methods(
+            {path: Method.of(handler) for path, handler in self.methods.items()}
+        )
+        self._connections: set[ServerConnection] = set()
+        self._all_lost = asyncio.Event()
+        self._all_lost.set()
+        self._ending: list[asyncio.Task[None]] = []
+        self._closing = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -74,44 +74,66 @@ class Server(_seams.MendedServer):
     @property
     def addresses(self) -> list[str]:
         """The addresses bound: ``host:port``, ``[v6]:port``, or ``unix:path``."""
-        return [_address(sock.getsockname()) for sock in _seams.listening_sockets(self)]
+        return [_address(sock.getsockname()) for sock in self.sockets]
+
+    def new_connection(self) -> ServerConnection:
+        """Return what handles the next connection."""
+        return ServerConnection(self._served, self._face, self.config, self._made, self._lost)
+
+    def _made(self, connection: ServerConnection) -> None:
+        self._connections.add(connection)
+        self._all_lost.clear()
+        if self._closing:  # accepted just before the listening socket was closed
+            connection.say_goodbye()
+
+    def _lost(self, connection: ServerConnection) -> None:
+        self._connections.discard(connection)
+        if not self._connections:
+            self._all_lost.set()
 
     def close(self) -> None:
         """Stop accepting, cancel the calls in flight, and say goodbye to every peer."""
         super().close()
-        self.close_connections()
+        self._cancel_calls()
+
+    def _cancel_calls(self) -> None:
+        self._closing = True
+        for connection in tuple(self._connections):
+            self._ending += [call.task for call in connection.calls if call.task is not None]
+            connection.say_goodbye()
+
+    async def wait_closed(self) -> None:
+        """Wait until every handler has come to its end, and every connection."""
+        await super().wait_closed()
+        await self._all_ended()
+
+    async def end_calls(self) -> None:
+        """Close a server that was never started, and wait until every handler is at its end."""
+        self._cancel_calls()
+        await self._all_ended()
+
+    async def _all_ended(self) -> None:
+        if self._ending:
+            await asyncio.wait(self._ending)
+        await self._all_lost.wait()
 
 
-class _Bound:
-    """A service whose handlers know their call, and raise nothing but what has a status."""
+class _Methods(dict[str, Method]):
+    """The methods by path; an unknown one has a handler that says so."""
 
-    def __init__(self, service: Service, error_mapping: ErrorMapping) -> None:
-        _seams.close_response_generators(service)
-        self._mapping = {
-            path: handler._replace(func=_bind(path, handler.func, error_mapping))
-            for path, handler in service.__mapping__().items()
-        }
-
-    def __mapping__(self) -> dict[str, Handler]:
-        return self._mapping
+    def __missing__(self, path: str) -> Method:
+        return _UNKNOWN_METHOD
 
 
-def _bind(
-    path: str, serve: Callable[[Any], Any], error_mapping: ErrorMapping
-) -> Callable[..., Any]:
-    async def serve_call(stream: grpclib.server.Stream[Any, Any]) -> None:
-        enter_call(Call(stream, path))
-        try:
-            await serve(stream)
-        except GRPCError:
-            raise
-        except Exception as error:
-            known = error_mapping(error)
-            if known is None:
-                raise
-            raise known from error
+async def _refuse_unknown_method(_stream: Any) -> None:
+    raise UnimplementedError(
+        "the server has no such method", [ErrorInfo(reason="UNKNOWN_METHOD", domain="grpc.io")]
+    )
 
-    return serve_call
+
+_UNKNOWN_METHOD = Method(
+    _refuse_unknown_method, server_streaming=True, request_type=object, reply_type=object
+)
 
 
 def _address(name: Any) -> str:

@@ -11,7 +11,7 @@ from collections.abc import (
 )
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, cast
+from typing import Any, Generic, Self, TypeVar
 
 from betterproto2.grpclib import ServiceStub
 from betterproto2.grpclib.grpclib_client import MetadataLike
@@ -19,13 +19,15 @@ from grpclib.const import Cardinality
 from grpclib.metadata import Deadline
 from multidict import MultiDict
 
-from userservice.rpc import _seams
-from userservice.rpc.channel import Channel, ClientStream
-from userservice.rpc.errors import InternalError, Metadata, RpcError
+from userservice.rpc.channel import Channel
+from userservice.rpc.client_stream import ClientStream
+from userservice.rpc.errors import CancelledError, InternalError, Metadata, RpcError
 from userservice.rpc.turn import Turn
 
 R = TypeVar("R")
 Requests = Iterable[Any] | AsyncIterable[Any]
+
+_UNARY = Cardinality.UNARY_UNARY  # through its class a member costs 0.15 us
 
 
 class ResponseStream(AsyncIterator[R], Generic[R]):
@@ -72,17 +74,20 @@ class ResponseStream(AsyncIterator[R], Generic[R]):
         if stream.initial_metadata is None:
             with _errors_of_the_caller():
                 await stream.recv_initial_metadata()
-        return cast("Metadata", stream.initial_metadata)
+        return stream.initial_metadata or MultiDict()
 
     @property
     def trailing_metadata(self) -> Metadata:
         """What the server sent with the status; empty until the messages are at an end."""
         trailing = self._opened[0].trailing_metadata if self._opened else None
-        return MultiDict() if trailing is None else cast("Metadata", trailing)
+        return trailing or MultiDict()
 
     async def _start(self) -> ClientStream[Any, R]:
         if not self._opened:
-            await anext(self._messages)
+            try:
+                await anext(self._messages)
+            except StopAsyncIteration:
+                raise CancelledError("the call was left before it began") from None
         return self._opened[0]
 
 
@@ -97,10 +102,10 @@ async def _messages(
         sender = asyncio.create_task(_send(stream, requests))
         try:
             yield None  # type: ignore[misc]  # for _start alone: the call is under way
-            turn = Turn()
             async for message in stream:
                 yield message
-                await turn.share()
+                if stream.has_message:
+                    await stream.turn.share()
         finally:
             sender.cancel()
             await asyncio.wait([sender])
@@ -121,7 +126,7 @@ async def _send(stream: ClientStream[Any, Any], requests: Requests) -> None:
     except RpcError:
         pass  # The call is over; whoever receives gets its status.
     except Exception as error:  # noqa: BLE001  # whatever it is, it is the caller's
-        _seams.interrupt(stream, _RequestsError(error))
+        stream.fail(_RequestsError(error))
 
 
 class _RequestsError(Exception):
@@ -177,17 +182,22 @@ class Stub(ServiceStub):
     ) -> R:
         if timeout is None and deadline is None:
             timeout = self._timeout_s
-        async with self.channel.request(
+        call = self.channel.request(
             route,
-            Cardinality.UNARY_UNARY,
+            _UNARY,
             type(request),
             response_type,
             timeout=timeout,
             deadline=deadline,
             metadata=self._merged(metadata),
-        ) as stream:
-            await stream.send_message(request, end=True)
-            response = await stream.recv_message()
+        )
+        try:  # what `async with` does, without its two coroutines: 1 us a call
+            call.begin()
+            await call.send_message(request, end=True)
+            response = await call.recv_message()
+            await call.recv_trailing_metadata()
+        finally:
+            call.release()
         return _one(response)
 
     async def _stream_unary(
@@ -278,8 +288,10 @@ class Stub(ServiceStub):
             metadata=self._merged(metadata),
         )
 
-    def _merged(self, metadata: MetadataLike | None) -> "MultiDict[str | bytes]":
+    def _merged(self, metadata: MetadataLike | None) -> "MultiDict[str | bytes] | None":
         """The client's metadata, with that of the call in the place of equal keys."""
+        if not metadata and not self.metadata:
+            return None
         merged: MultiDict[str | bytes] = MultiDict(self.metadata or ())
         merged.update(metadata or ())
         return merged

@@ -3,11 +3,11 @@
 import asyncio
 import time
 
-_TURN_S = 0.002  # what another call may have to wait for this one
+_TURN_S = 0.0005  # what another call may have to wait for this one
 
 
 class Turn:
-    """Lets others run when this task has had the event loop for a few milliseconds.
+    """Lets others run when this task has had the event loop for half a millisecond.
 
     A stream whose peer keeps its window open never has to wait, and so would never
     let go of the loop. Asking the clock costs some 50 ns; a ``sleep(0)`` for every
@@ -15,10 +15,14 @@ class Turn:
     """
 
     def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a turn: the task had to wait for something."""
         self._ends = time.monotonic() + _TURN_S
 
     async def share(self) -> None:
         """Let others run, if the turn is over."""
         if time.monotonic() >= self._ends:
             await asyncio.sleep(0)
-            self._ends = time.monotonic() + _TURN_S
+            self.begin()

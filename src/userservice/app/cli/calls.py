@@ -102,8 +102,10 @@ def run(
     logging.getLogger().addHandler(logging.NullHandler())
     try:
         return asyncio.run(_connected(target, work, timeout_s))
-    except UnicodeEncodeError as error:
+    except ValueError as error:
         # Python keeps bytes of an argument that are not UTF-8 as surrogates (PEP 383).
+        if not isinstance(error.__cause__, UnicodeEncodeError):
+            raise
         raise click.UsageError(
             "an argument is not valid UTF-8", click.get_current_context()
         ) from error

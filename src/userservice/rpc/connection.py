@@ -1,0 +1,346 @@
+"""A connection of either side: the socket's bytes to and from the HTTP/2 engine.
+
+What is sent within one turn of the event loop leaves in one write. What the engine tells
+goes to the call it belongs to, or to the side's own class.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+from grpclib.config import Configuration
+from grpclib.protocol import Peer
+
+from userservice.rpc.keepalive import Keepalive
+from userservice.wire import http2
+
+# Beyond this nothing waits for the end of the turn; the kernel takes about as much at once.
+_UNSENT_MAX: Final = 64 * 1024  # bytes
+
+# Who sends waits while the socket is full. What must be answered all the same, such as pings,
+# may fill its buffer up to this; the peer does not read, and is cut off.
+_UNREAD_MAX: Final = 2**20  # bytes
+
+_GOODBYE_S: Final = 1.0  # for a peer to take what is written to it, before its connection is cut
+
+
+_DataReceived = http2.DataReceived
+
+# One for all connections of a thread: a loop empties it before it reads from another socket.
+# Less than the 128 KiB from which on the system maps each allocation by itself.
+_BUFFER_SIZE: Final = 64 * 1024  # bytes
+_local: Final = threading.local()
+
+
+def _shared_buffer() -> memoryview:
+    if not hasattr(_local, "buffer"):
+        _local.buffer = memoryview(bytearray(_BUFFER_SIZE))
+    buffer: memoryview = _local.buffer
+    return buffer
+
+
+class Call:
+    """What the owner of a stream hears; it need not listen to all of it."""
+
+    def headers_arrived(self, headers: http2.HeaderBlock, *, end_stream: bool) -> None:
+        """Hear the first header block of a response."""
+
+    def data_arrived(self, event: http2.DataReceived) -> None:
+        """Hear data; somebody must give back their flow-control credit."""
+
+    def trailers_arrived(self, headers: http2.HeaderBlock) -> None:
+        """Hear the end of the other side's messages."""
+
+    def room_opened(self) -> None:
+        """Hear that more can be sent."""
+
+    def was_reset(self, event: http2.StreamReset) -> None:
+        """Hear that one side reset the stream."""
+
+    def broke_off(self, reason: str) -> None:
+        """Hear that the connection is gone."""
+
+
+class Nobody(Call):
+    """The owner of streams whose call is over: it lets what still arrives go by."""
+
+    def __init__(self, engine: http2.Connection) -> None:
+        self._engine = engine
+
+    def data_arrived(self, event: http2.DataReceived) -> None:
+        """Give back the credit: nobody else will."""
+        self._engine.acknowledge(event.stream, event.flow_size)
+
+
+class Connection(asyncio.BufferedProtocol):
+    """What both sides' connections have in common.
+
+    Args:
+        engine: the protocol's state.
+        config: grpclib's settings: keepalive.
+    """
+
+    lingers = False
+    """Whether it waits for the peer to close its side too. What comes for a socket that is
+    closed already is answered with a reset, which takes from the peer what it has not read:
+    the last messages, and the GOAWAY that says why."""
+
+    def __init__(self, engine: http2.Connection, config: Configuration) -> None:
+        self.engine = engine
+        self.nobody = Nobody(engine)
+        self._buffer = _shared_buffer()
+        self.loop = asyncio.get_running_loop()
+        self.closed = False
+        """Whether the socket is closed, or about to be."""
+        self.paused = False
+        """Whether the socket takes no more for now."""
+        self.reason = ""
+        """Why the connection was closed, or takes no new calls."""
+        self._transport: asyncio.Transport | None = None
+        self._cut: asyncio.TimerHandle | None = None
+        self._keepalive = Keepalive(config, self.loop, self._ping, self._unanswered)
+        self._flush_planned = False
+        self._unsent = 0
+        # The calls that wait to send: for their window, the connection's, or the socket. They
+        # are woken in this order; one that sent something goes to the end.
+        self._held_up: dict[Call, None] = {}
+
+    # The socket
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the greeting."""
+        self._transport = cast("asyncio.Transport", transport)
+        if self.closed:  # before it was made
+            self._transport.abort()
+            return
+        self._keepalive.start()
+        self.flush()
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # asyncio's interface
+        """Return where the socket's bytes go.
+
+        For a protocol without a buffer, asyncio makes one of 256 KiB for each read, which the
+        system maps and unmaps: 22 us a read, where this takes 3.
+        """
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what was received into the buffer."""
+        self.data_received(bytes(self._buffer[:nbytes]))
+
+    def data_received(self, data: bytes) -> None:
+        """Hand what was received to those whom it concerns."""
+        if self.closed:
+            return
+        for event in self.engine.receive(data):
+            if type(event) is _DataReceived:  # more than half of all
+                event.stream.owner.data_arrived(event)
+            else:
+                _HEARD[type(event)](self, event)
+        self.heard_all()
+        self.plan_flush()
+        if self.paused:
+            self._cut_off_who_does_not_read()
+
+    def _cut_off_who_does_not_read(self) -> None:
+        if self._transport is not None and self._transport.get_write_buffer_size() > _UNREAD_MAX:
+            self.reason = "the other side does not read"
+            self.abort()
+
+    def pause_writing(self) -> None:
+        """Hold up who sends: the socket's buffer is full."""
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        """Let who waits to send go on."""
+        self.paused = False
+        self.room_opened(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End every call: there is nobody on the other side."""
+        self.closed = True
+        self._keepalive.stop()
+        if self._cut is not None:
+            self._cut.cancel()
+        self.reason = self.reason or (str(exc) if exc else "the other side closed it")
+        self.break_off()
+
+    def break_off(self) -> None:
+        """Tell every call that the connection is gone."""
+        for stream in list(self.engine.streams.values()):
+            stream.owner.broke_off(self.reason)
+
+    # What leaves
+
+    def plan_flush(self) -> None:
+        """Send at the end of this turn of the loop what is to be sent by then."""
+        if not self._flush_planned:
+            self._flush_planned = True
+            self.loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Send what is to be sent, in one write."""
+        self._flush_planned = False
+        self._unsent = 0
+        if self.engine.has_output and self._transport is not None and not self.closed:
+            self._transport.write(self.engine.take_output())
+
+    def sent(self, size: int) -> None:
+        """Count what was handed to the engine, so that no more than a bound is held.
+
+        Args:
+            size: in bytes.
+        """
+        self._unsent += size
+        if self._unsent >= _UNSENT_MAX:
+            self.flush()
+        elif not self._flush_planned:
+            self._flush_planned = True
+            self.loop.call_soon(self.flush)
+
+    def hold_up(self, call: Call, *, sent: bool) -> None:
+        """Remember a call that waits to send, until `forget`.
+
+        Args:
+            call: the call.
+            sent: whether it sent something just now; the others then come first.
+        """
+        if sent:
+            self._held_up.pop(call, None)
+        self._held_up[call] = None
+
+    def forget(self, call: Call) -> None:
+        """Let go of a call that has sent what it waited for, or is over."""
+        self._held_up.pop(call, None)
+
+    def close(self) -> None:
+        """Send what is to be sent, and close the socket soon, whether the peer reads or not."""
+        if self.closed:
+            return
+        self.flush()
+        self.closed = True
+        self._keepalive.stop()
+        transport = self._transport
+        if transport is not None:
+            self._cut = self.loop.call_later(_GOODBYE_S, transport.abort)
+            if not (self.lingers and transport.can_write_eof()):
+                transport.close()
+                return
+            try:
+                transport.write_eof()
+            except OSError:  # the peer is gone already
+                transport.abort()
+
+    def abort(self) -> None:
+        """Close the socket without waiting for what is still to be sent."""
+        self.closed = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    @property
+    def peer(self) -> Peer:
+        """The other side's address and certificate."""
+        assert self._transport is not None
+        return Peer(self._transport)
+
+    def _ping(self, payload: bytes) -> bool:
+        """Ask for a sign of life where there are calls."""
+        if not self.engine.streams and not self._keepalive.without_calls:
+            return False
+        self.engine.ping(payload)
+        self.plan_flush()
+        return True
+
+    def _unanswered(self) -> None:
+        self.reason = "the other side answers no pings"
+        self.abort()
+
+    # What is told
+
+    def opened(self, event: http2.RequestReceived) -> None:
+        """Begin a call (a server's connection)."""
+        raise NotImplementedError
+
+    def heard_all(self) -> None:
+        """Hear that all of what was received at once has been told."""
+
+    def room_opened(self, stream: http2.Stream | None) -> None:
+        """Wake who waits to send on this stream, or on any."""
+        if stream is None:
+            for call in self._held_up:
+                call.room_opened()
+        elif stream.owner in self._held_up:
+            stream.owner.room_opened()
+
+    def settings_changed(self) -> None:
+        """Hear that the peer's settings changed."""
+
+    def goes_away(self, event: http2.GoawayReceived) -> None:
+        """Hear that the peer takes no new streams."""
+
+    def ping_acknowledged(self) -> None:
+        """Hear that the peer is alive."""
+        self._keepalive.acknowledged()
+
+    def failed(self, error: http2.ProtocolError) -> None:
+        """Close: the peer broke a rule, and GOAWAY says which."""
+        self.reason = f"the other side broke the protocol: {error.reason}"
+        self.close()
+        self.break_off()  # nothing more is read, whenever the socket is closed
+
+
+def _opened(connection: Connection, event: http2.RequestReceived) -> None:
+    connection.opened(event)
+
+
+def _headers_arrived(_: Connection, event: http2.ResponseReceived) -> None:
+    event.stream.owner.headers_arrived(event.headers, end_stream=event.end_stream)
+
+
+def _trailers_arrived(_: Connection, event: http2.TrailersReceived) -> None:
+    event.stream.owner.trailers_arrived(event.headers)
+
+
+def _was_reset(_: Connection, event: http2.StreamReset) -> None:
+    event.stream.owner.was_reset(event)
+
+
+def _room_opened(connection: Connection, event: http2.WindowOpened) -> None:
+    connection.room_opened(event.stream)
+
+
+def _settings_changed(connection: Connection, _: http2.SettingsReceived) -> None:
+    connection.settings_changed()
+
+
+def _goes_away(connection: Connection, event: http2.GoawayReceived) -> None:
+    connection.goes_away(event)
+
+
+def _ping_acknowledged(connection: Connection, _: http2.PingAcknowledged) -> None:
+    connection.ping_acknowledged()
+
+
+def _failed(connection: Connection, event: http2.ConnectionFailed) -> None:
+    connection.failed(event.error)
+
+
+def _nothing(_: Connection, _event: http2.Event) -> None:
+    """An interim response, our settings acknowledged, a ping answered: all is done."""
+
+
+_HEARD: Final[dict[type, Callable[[Connection, Any], None]]] = {
+    http2.RequestReceived: _opened,
+    http2.ResponseReceived: _headers_arrived,
+    http2.InformationReceived: _nothing,
+    http2.TrailersReceived: _trailers_arrived,
+    http2.StreamReset: _was_reset,
+    http2.WindowOpened: _room_opened,
+    http2.SettingsReceived: _settings_changed,
+    http2.SettingsAcknowledged: _nothing,
+    http2.PingReceived: _nothing,
+    http2.PingAcknowledged: _ping_acknowledged,
+    http2.GoawayReceived: _goes_away,
+    http2.ConnectionFailed: _failed,
+}

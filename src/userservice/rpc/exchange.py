@@ -1,0 +1,217 @@
+"""The messages of one call on its HTTP/2 stream: what both sides' streams have in common.
+
+Whoever waits, waits here: for a message, for room in a window, or for the socket. A call
+that breaks off wakes them with the error.
+"""
+
+from typing import TYPE_CHECKING
+
+from grpclib.exceptions import ProtocolError, StreamTerminatedError
+
+from userservice.rpc.connection import Call, Connection
+from userservice.rpc.errors import InternalError
+from userservice.rpc.turn import Turn
+from userservice.wire import framing, http2
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+class Exchange(Call):
+    """One call's two directions of messages.
+
+    The attributes have their first values in the class, so that a call that needs few of
+    them sets few.
+    """
+
+    connection: Connection
+    stream: http2.Stream
+    failure: Exception | None = None
+    """Why the call broke off; what was received before can still be read."""
+    input_ended = False
+    """Whether the other side's messages are at their end."""
+    _discarding = False  # whether nobody reads what still arrives
+    _in_part = False  # whether the start of a message was sent, without its end
+    _turn: Turn | None = None
+    _unread = 0  # bytes received, whose flow-control credit was not given back
+    _waiters: "list[asyncio.Future[None]] | None" = None
+
+    def __init__(self) -> None:
+        self._input = framing.MessageReader()
+
+    # Waiting
+
+    async def wait(self) -> None:
+        """Wait until something happens to the call; whoever waits looks anew what it is."""
+        waiter = self.connection.loop.create_future()
+        if self._waiters is None:
+            self._waiters = []
+        self._waiters.append(waiter)
+        try:
+            await waiter
+            if self._turn is not None:
+                self._turn.begin()
+        finally:
+            if waiter.cancelled() and waiter in self._waiters:
+                self._waiters.remove(waiter)
+
+    def wake(self) -> None:
+        """Wake everyone who waits."""
+        if self._waiters:
+            waiters, self._waiters = self._waiters, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    # What arrives
+
+    def data_arrived(self, event: http2.DataReceived) -> None:
+        """Take data, and wake who waits for a message."""
+        self._unread += event.flow_size
+        if event.end_stream:
+            self.input_ended = True
+        if self._discarding:
+            self._give_back(0)
+        else:
+            self._input.feed(event.data)
+        if self._waiters:
+            self.wake()
+
+    def trailers_arrived(self, headers: http2.HeaderBlock) -> None:  # noqa: ARG002  # a server has no use for them
+        """Take the end of the other side's messages."""
+        self.input_ended = True
+        if self._waiters:
+            self.wake()
+
+    def room_opened(self) -> None:
+        """Go on sending."""
+        self.wake()
+
+    def fail(self, error: Exception) -> None:
+        """End the call with an error, for everyone who waits and for what is tried later."""
+        if self.failure is None:
+            self.failure = error
+        self.wake()
+
+    # Messages
+
+    @property
+    def has_message(self) -> bool:
+        """Whether a message is here that was not taken yet."""
+        return self._input.has_message
+
+    @property
+    def turn(self) -> Turn:
+        """The call's turn of the event loop; it begins anew when the call has waited."""
+        if self._turn is None:
+            self._turn = Turn()
+        return self._turn
+
+    def take_message(self) -> bytes | None:
+        """Return a message that is here, or None."""
+        message = self._input.next()
+        if message is not None:
+            self._give_back(len(message))
+        return message
+
+    async def next_message(self) -> bytes | None:
+        """Wait for a message; None where there are no more.
+
+        Raises:
+            Exception: what broke the call off, after the messages that came before.
+        """
+        while True:
+            message = self.take_message()
+            if message is not None:
+                return message
+            if self.input_ended and not self._input.has_part:
+                return None
+            if self.failure is not None:
+                raise self.failure
+            if self.input_ended:
+                raise self.cut_short()
+            # The start of a message that is larger than the window needs more of it.
+            self._give_back(self._unread)
+            await self.wait()
+
+    def cut_short(self) -> Exception:
+        """Return the error of an input that ends within a message."""
+        return InternalError("the other side's last message has no end")
+
+    def _give_back(self, size: int) -> None:
+        """Give back flow-control credit: that of a message that was read, or all there is.
+
+        What was not read yet keeps its credit, so that no more than a window is held.
+        """
+        if self._input.has_message:
+            size = min(self._unread, size + framing.PREFIX_SIZE)
+        else:
+            size = self._unread
+        self._unread -= size
+        self.connection.engine.acknowledge(self.stream, size)
+        if self.connection.engine.has_output:
+            self.connection.plan_flush()
+
+    def discard_input(self) -> None:
+        """Let go of what is here and what will come: nobody reads it."""
+        self._discarding = True
+        self._input = framing.MessageReader()
+        self.forget_input()
+
+    def forget_input(self) -> None:
+        """Give back all credit: nobody will read what is left."""
+        if self._unread:
+            self.connection.engine.acknowledge(self.stream, self._unread)
+            self._unread = 0
+            if self.connection.engine.has_output:
+                self.connection.plan_flush()
+
+    # What is sent
+
+    async def send(self, data: bytes | memoryview, *, end_stream: bool = False) -> None:
+        """Send data, waiting for room where there is none.
+
+        Raises:
+            Exception: what broke the call off.
+            StreamTerminatedError: the stream is over.
+        """
+        waiting = True
+        self._in_part = True
+        try:
+            while waiting:
+                sent = self._try_send(data, end_stream=end_stream)
+                waiting = sent != len(data)
+                if waiting:
+                    data = memoryview(data)[max(sent, 0) :]
+                    self.connection.hold_up(self, sent=sent > 0)
+                    await self.wait()
+            self._in_part = False
+        finally:
+            self.connection.forget(self)
+
+    def send_now(self, data: bytes | memoryview, *, end_stream: bool = False) -> int:
+        """Send what there is room for, and return how much that is, in bytes.
+
+        Where the socket takes nothing it is -1, so that an empty end is not taken for sent.
+
+        Raises:
+            Exception: what broke the call off.
+            ProtocolError: the message before this one was not sent to its end.
+            StreamTerminatedError: the stream is over.
+        """
+        if self._in_part:
+            raise ProtocolError("the message before was sent in part")
+        return self._try_send(data, end_stream=end_stream)
+
+    def _try_send(self, data: bytes | memoryview, *, end_stream: bool) -> int:
+        if self.failure is not None:
+            raise self.failure
+        connection = self.connection
+        if connection.paused:
+            return -1
+        try:
+            sent = connection.engine.send_data(self.stream, data, end_stream=end_stream)
+        except http2.StreamClosedError as error:
+            raise StreamTerminatedError("the other side ended the call") from error
+        connection.sent(sent)
+        return sent

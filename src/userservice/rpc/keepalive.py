@@ -1,0 +1,62 @@
+"""Keepalive: pings that find out whether the peer is still there (gRFC A8)."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from grpclib.config import Configuration
+
+from userservice.rpc import _seams
+
+_PAYLOAD: Final = b"alive?\0\0"
+
+
+class Keepalive:
+    """The clock of one connection's pings.
+
+    Args:
+        config: grpclib's settings.
+        loop: the loop whose clock counts.
+        ping: sends a ping, or returns False where none is due.
+        unanswered: is called when the answer does not come in time.
+    """
+
+    def __init__(
+        self,
+        config: Configuration,
+        loop: asyncio.AbstractEventLoop,
+        ping: Callable[[bytes], bool],
+        unanswered: Callable[[], None],
+    ) -> None:
+        settings = _seams.keepalive_settings(config)
+        self.without_calls = settings.without_calls
+        """Whether the peer is asked although no call is open."""
+        self._settings = settings
+        self._loop = loop
+        self._ping = ping
+        self._unanswered = unanswered
+        self._next: asyncio.TimerHandle | None = None
+        self._timeout: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Ask for the first time after the interval."""
+        if self._settings.interval_s is not None:
+            self._next = self._loop.call_later(self._settings.interval_s, self._ask)
+
+    def stop(self) -> None:
+        """Ask no more."""
+        for timer in (self._next, self._timeout):
+            if timer is not None:
+                timer.cancel()
+        self._next = self._timeout = None
+
+    def acknowledged(self) -> None:
+        """Hear the answer."""
+        if self._timeout is not None:
+            self._timeout.cancel()
+            self._timeout = None
+
+    def _ask(self) -> None:
+        if self._ping(_PAYLOAD) and self._timeout is None:
+            self._timeout = self._loop.call_later(self._settings.timeout_s, self._unanswered)
+        self.start()

@@ -1,0 +1,39 @@
+"""What is metadata among the header fields that came (gRPC over HTTP/2, "Custom-Metadata")."""
+
+import binascii
+from typing import Final
+
+from multidict import MultiDict
+
+from userservice.rpc.errors import Metadata
+from userservice.wire.http2.headers import Fields
+
+_RESERVED: Final = frozenset({"te", "content-type", "user-agent"})
+
+
+def read_metadata(fields: Fields) -> Metadata:
+    """Return the metadata among these fields.
+
+    A ``-bin`` value that is no base64 is left out: it says nothing, and must not keep the
+    call's status from who waits for it.
+    """
+    metadata: Metadata = MultiDict()
+    for name, value in fields:
+        if name[0] == ":" or name.startswith("grpc-") or name in _RESERVED:
+            continue
+        if not name.endswith("-bin"):
+            metadata.add(name, value)
+            continue
+        octets = read_binary(value)
+        if octets is not None:
+            metadata.add(name, octets)
+    return metadata
+
+
+def read_binary(value: str) -> bytes | None:
+    """Return the bytes of a ``-bin`` value, with or without padding, or None if it is none."""
+    digits = value.rstrip("=")
+    try:
+        return binascii.a2b_base64(digits + "=" * (-len(digits) % 4), strict_mode=True)
+    except ValueError:  # binascii.Error is one; so is text that is not ASCII
+        return None

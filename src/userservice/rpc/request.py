@@ -1,0 +1,111 @@
+"""What a request's header block asks for (gRPC over HTTP/2, "Requests").
+
+It is worked out once for a block, and kept with it: most calls of a connection have the
+same headers.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, Self
+
+from grpclib.const import Handler, Status
+from grpclib.encoding.base import GRPC_CONTENT_TYPE
+
+from userservice.rpc.errors import Metadata
+from userservice.rpc.metadata import read_metadata
+from userservice.rpc.timeout import decode_timeout
+from userservice.wire.http2 import HeaderBlock
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A method that is served: grpclib's ``Handler``, with what each call asks of it at hand.
+
+    Args:
+        serve: the handler; it takes the call's stream.
+        server_streaming: whether it answers with any number of messages, and not with one.
+        request_type: the class of the request messages.
+        reply_type: the class of the reply messages.
+    """
+
+    serve: Callable[[Any], Awaitable[None]]
+    server_streaming: bool
+    request_type: type[Any]
+    reply_type: type[Any]
+
+    @classmethod
+    def of(cls, handler: Handler) -> Self:
+        """Return the method of a handler."""
+        streaming = handler.cardinality.server_streaming
+        return cls(handler.func, streaming, handler.request_type, handler.reply_type)
+
+
+class Request(NamedTuple):
+    """A call that can be served."""
+
+    method: Method
+    path: str
+    timeout_s: float | None
+    """The time the call may take, in seconds; None for no limit."""
+    headers: HeaderBlock
+    content_type: str
+    user_agent: str | None
+
+    def metadata(self) -> Metadata:
+        """Return the metadata, each time anew: it may be changed."""
+        return read_metadata(self.headers.fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The header fields that answer a request which is none."""
+
+    fields: tuple[tuple[str, str], ...]
+
+
+def _refusal(http_status: int, message: str = "", status: Status = Status.UNKNOWN) -> Refusal:
+    fields: tuple[tuple[str, str], ...] = ((":status", str(http_status)),)
+    if message:
+        fields += (("grpc-status", str(status.value)), ("grpc-message", message))
+    return Refusal(fields)
+
+
+_METHOD: Final = _refusal(405)
+_NO_CONTENT_TYPE: Final = _refusal(415, "Missing content-type header")
+_CONTENT_TYPE: Final = _refusal(415, "Unacceptable content-type header")
+_NO_TE: Final = _refusal(400, 'Required "te: trailers" header is missing')
+_TIMEOUT: Final = _refusal(200, "Invalid grpc-timeout header")
+_OVERSIZED: Final = _refusal(431, "The headers are too large", Status.RESOURCE_EXHAUSTED)
+
+
+def read_request(  # noqa: PLR0911  # each refusal has its own answer
+    headers: HeaderBlock, methods: Mapping[str, Method], content_subtype: str
+) -> Request | Refusal:
+    """Return what a header block asks for, or why nothing can be served.
+
+    Args:
+        headers: the block.
+        methods: the methods by path.
+        content_subtype: what the server's codec reads, such as ``proto``.
+    """
+    if headers.oversized:
+        return _OVERSIZED
+    fields = dict(headers.fields)
+    if fields[":method"] != "POST":
+        return _METHOD
+    content_type = fields.get("content-type")
+    if content_type is None:
+        return _NO_CONTENT_TYPE
+    base, _, subtype = content_type.partition("+")
+    if base != GRPC_CONTENT_TYPE or (subtype or "proto") != content_subtype:
+        return _CONTENT_TYPE
+    if fields.get("te") != "trailers":
+        return _NO_TE
+    timeout_s = None
+    if "grpc-timeout" in fields:
+        try:
+            timeout_s = decode_timeout(fields["grpc-timeout"])
+        except ValueError:
+            return _TIMEOUT
+    path = fields[":path"]
+    return Request(methods[path], path, timeout_s, headers, content_type, fields.get("user-agent"))

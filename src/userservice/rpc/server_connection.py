@@ -1,0 +1,113 @@
+"""A server's connection: each request becomes a call."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from grpclib.config import Configuration
+
+from userservice.rpc.deadlines import Deadlines
+from userservice.rpc.request import Method, Refusal, read_request
+from userservice.rpc.server_stream import CallHolder, Face, ServerStream
+from userservice.wire import http2
+
+_STREAMS_MAX: Final = 100  # a client's calls at a time, as grpclib announces
+_HEADER_LIST_MAX: Final = 64 * 1024  # bytes, as grpclib announces
+
+
+class ServerConnection(CallHolder):
+    """One client's connection.
+
+    Args:
+        methods: the methods by path.
+        face: what is the same for all calls.
+        config: grpclib's settings: windows and keepalive.
+        made: is told when the connection stands.
+        lost: is told when it is gone.
+    """
+
+    lingers = True
+
+    def __init__(
+        self,
+        methods: Mapping[str, Method],
+        face: Face,
+        config: Configuration,
+        made: "Callable[[ServerConnection], None]",
+        lost: "Callable[[ServerConnection], None]",
+    ) -> None:
+        settings = http2.Settings(
+            max_concurrent_streams=_STREAMS_MAX,
+            initial_window_size=config.http2_stream_window_size,
+            max_header_list_size=_HEADER_LIST_MAX,
+        )
+        engine = http2.Connection(
+            http2.Role.SERVER, settings, window=config.http2_connection_window_size
+        )
+        super().__init__(engine, config)
+        self._methods = methods
+        self._face = face
+        self._subtype = face.codec.__content_subtype__
+        self._made = made
+        self._lost = lost
+        self.calls: set[ServerStream] = set()
+        """The calls whose handlers run, or are about to."""
+        self.deadlines = Deadlines(self.loop)
+        self._accepted: list[ServerStream] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the greeting."""
+        super().connection_made(transport)
+        self._made(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Cancel what runs."""
+        super().connection_lost(exc)
+        self.deadlines.stop()
+        self._lost(self)
+
+    def break_off(self) -> None:
+        """Cancel what runs, also where its stream is over already."""
+        for call in list(self.calls):
+            call.broke_off(self.reason)
+
+    def opened(self, event: http2.RequestReceived) -> None:
+        """Accept a request, or refuse what is none."""
+        stream, headers = event.stream, event.headers
+        request = headers.meaning
+        if request is None:
+            request = headers.meaning = read_request(headers, self._methods, self._subtype)
+        if type(request) is Refusal:
+            stream.owner = self.nobody
+            if stream.can_send:  # it may have been reset since, in the same read
+                self.engine.send_headers(stream, request.fields, end_stream=True)
+                self.engine.reset(stream, http2.ErrorCode.NO_ERROR)
+            return
+        call = ServerStream(self, stream, request, self._face)
+        stream.owner = call
+        call.input_ended = event.end_stream
+        self.calls.add(call)
+        self._accepted.append(call)
+
+    def heard_all(self) -> None:
+        """Start the calls, now that as much of their requests is here as came with them."""
+        if not self._accepted:
+            return
+        accepted, self._accepted = self._accepted, []
+        for call in accepted:
+            call.start()
+
+    def release(self, call: ServerStream) -> None:
+        """Let go of a call that is over."""
+        self.calls.discard(call)
+        if self._held_up:
+            self.forget(call)
+        call.stream.owner = self.nobody
+
+    def say_goodbye(self) -> None:
+        """Cancel the calls, say GOAWAY (NO_ERROR), and close (RFC 9113 section 6.8)."""
+        self.reason = "the server is closing"
+        self.break_off()
+        if not self.closed:
+            self.engine.goaway()
+            self.close()

@@ -1,0 +1,90 @@
+"""gRPC's length-prefixed messages (gRPC over HTTP/2, "Length-Prefixed-Message").
+
+A message is a flag of one byte (compressed or not), four bytes of length, and its bytes.
+"""
+
+import struct
+from collections import deque
+from typing import Final
+
+_PREFIX: Final = struct.Struct(">BI")
+PREFIX_SIZE: Final = _PREFIX.size
+
+
+class CompressedMessage(bytes):
+    """A message whose flag says that it is compressed."""
+
+    __slots__ = ()
+
+
+def frame(message: bytes) -> bytes:
+    """Return an uncompressed message with its prefix."""
+    return _PREFIX.pack(0, len(message)) + message
+
+
+class MessageReader:
+    """Cuts what comes on a stream into messages; how the bytes are split does not matter."""
+
+    __slots__ = ("_compressed", "_held", "_messages", "_needed", "_parts")
+
+    def __init__(self) -> None:
+        self._messages: deque[bytes] = deque()
+        # The start of a prefix, or what is here of a message after its prefix; in parts, so
+        # that a message in many frames is copied once.
+        self._parts: list[bytes] | None = None
+
+    @property
+    def has_part(self) -> bool:
+        """Whether there is the start of a message, without its end."""
+        return self._parts is not None
+
+    @property
+    def has_message(self) -> bool:
+        """Whether there is a whole message."""
+        return bool(self._messages)
+
+    def feed(self, data: bytes) -> None:
+        """Take the data of a frame; they may hold a part of a message, or many messages."""
+        if not data:
+            return  # any number of empty frames may come, and nothing is kept of them
+        if self._parts is not None:
+            self._parts.append(data)
+            self._held += len(data)
+            if self._held < self._needed:
+                return
+            data = self._join()
+        size, position = len(data), 0
+        while size - position >= PREFIX_SIZE:
+            flag, length = _PREFIX.unpack_from(data, position)
+            start = position + PREFIX_SIZE
+            end = start + length
+            if end > size:
+                self._hold(data[start:], length, compressed=flag != 0)
+                return
+            message = data[start:end]
+            self._messages.append(CompressedMessage(message) if flag else message)
+            position = end
+        if position < size:
+            self._hold(data[position:], PREFIX_SIZE, compressed=None)
+
+    def _hold(self, part: bytes, needed: int, *, compressed: bool | None) -> None:
+        """Hold the start of a message, or of a prefix: then nothing is known of the flag."""
+        self._parts = [part]
+        self._held = len(part)
+        self._needed = needed
+        self._compressed = compressed
+
+    def _join(self) -> bytes:
+        """Finish the message that is held, and return what comes after it."""
+        assert self._parts is not None
+        data = b"".join(self._parts)
+        self._parts = None
+        if self._compressed is None:
+            return data
+        message = data if self._held == self._needed else data[: self._needed]
+        self._messages.append(CompressedMessage(message) if self._compressed else message)
+        return data[self._needed :]
+
+    def next(self) -> bytes | None:
+        """Return the next message, without its prefix, or None where there is no whole one."""
+        return self._messages.popleft() if self._messages else None
