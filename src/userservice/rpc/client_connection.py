@@ -16,8 +16,6 @@ from userservice.wire.http2.headers import Fields
 if TYPE_CHECKING:
     import asyncio
 
-_HEADER_LIST_MAX = 64 * 1024  # bytes, as grpclib announces
-
 # How many streams a server takes is not known before its settings are here. More than it
 # takes would be refused; as in grpc-go, so many are tried.
 _STREAMS_FIRST = 100
@@ -31,15 +29,7 @@ class ClientConnection(Connection):
     """
 
     def __init__(self, config: Configuration) -> None:
-        settings = http2.Settings(
-            enable_push=0,
-            initial_window_size=config.http2_stream_window_size,
-            max_header_list_size=_HEADER_LIST_MAX,
-        )
-        engine = http2.Connection(
-            http2.Role.CLIENT, settings, window=config.http2_connection_window_size
-        )
-        super().__init__(engine, config)
+        super().__init__(http2.Role.CLIENT, config)
         # Calls that wait, first come first served, until the server takes another stream. One
         # that is told to try keeps its place until it has its stream.
         self._queue: deque[asyncio.Future[None]] = deque()
@@ -144,8 +134,7 @@ class ClientConnection(Connection):
     def release(self, call: Call, stream: http2.Stream) -> None:
         """Let go of a call that is over."""
         stream.owner = self.nobody
-        if self._held_up:
-            self.forget(call)
+        self.forget(call)
         if self._queue:
             self.let_next_try()
         if self.engine.goaway_received is not None:

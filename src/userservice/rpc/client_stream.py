@@ -135,7 +135,7 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
         metadata: Any,
         deadline_at: float,
     ) -> None:
-        Exchange.__init__(self)
+        self._input = framing.MessageReader()
         self._caller = caller
         self._path = path
         self._cardinality = cardinality
@@ -254,7 +254,6 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
         end = end or not streaming
         await self._send(framing.frame(data), end_stream=end)
         self._send_message_done = True
-        self._messages_sent += 1
         self._end_done = end
 
     async def end(self) -> None:
@@ -271,9 +270,9 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
 
     async def _send(self, data: bytes, *, end_stream: bool) -> None:
         try:
-            sent = self.send_now(data, end_stream=end_stream)
-            if sent != len(data):
-                await self.send(memoryview(data)[max(sent, 0) :], end_stream=end_stream)
+            rest = self.send_now(data, end_stream=end_stream)
+            if rest is not None:
+                await self.send(rest, end_stream=end_stream)
         except StreamTerminatedError as error:
             outcome = self._read_outcome()
             if outcome is not None and outcome.status is not _OK:
@@ -282,7 +281,7 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
                 raise UnavailableError("the server ended the call, and reads no more") from error
             # It answered without its request: the answer is what counts.
 
-    def _try_send(self, data: bytes | memoryview, *, end_stream: bool) -> int:
+    def _try_send(self, data: bytes | memoryview, *, end_stream: bool) -> memoryview | None:
         if self.input_ended:  # whoever waits to send need not wait for a server that answered
             raise StreamTerminatedError("the server ended the call")
         return super()._try_send(data, end_stream=end_stream)
@@ -355,7 +354,6 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
         message: R = caller.codec.decode(data, self._recv_type)
         if caller.events.hears[RecvMessage]:
             (message,) = await caller.events.recv_message(message)
-        self._messages_received += 1
         return message
 
     async def recv_trailing_metadata(self) -> None:
@@ -480,8 +478,7 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
         if self.deadline_at < math.inf:
             self._caller.deadlines.discard(self)
         if self._send_request_done:
-            if self._unread:
-                self.forget_input()
+            self.give_back_all()
             if self.stream.state is not _CLOSED:
                 self._reset()
             self.connection.release(self, self.stream)

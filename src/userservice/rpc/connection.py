@@ -22,10 +22,11 @@ _UNSENT_MAX: Final = 64 * 1024  # bytes
 # may fill its buffer up to this; the peer does not read, and is cut off.
 _UNREAD_MAX: Final = 2**20  # bytes
 
+_HEADER_LIST_MAX: Final = 64 * 1024  # bytes, as grpclib announces
+
 _GOODBYE_S: Final = 1.0  # for a peer to take what is written to it, before its connection is cut
 
-
-_DataReceived = http2.DataReceived
+_DataReceived: Final = http2.DataReceived
 
 # One for all connections of a thread: a loop empties it before it reads from another socket.
 # Less than the 128 KiB from which on the system maps each allocation by itself.
@@ -77,8 +78,9 @@ class Connection(asyncio.BufferedProtocol):
     """What both sides' connections have in common.
 
     Args:
-        engine: the protocol's state.
-        config: grpclib's settings: keepalive.
+        role: which side this is.
+        config: grpclib's settings: windows and keepalive.
+        settings: what else is announced to the other side.
     """
 
     lingers = False
@@ -86,9 +88,14 @@ class Connection(asyncio.BufferedProtocol):
     closed already is answered with a reset, which takes from the peer what it has not read:
     the last messages, and the GOAWAY that says why."""
 
-    def __init__(self, engine: http2.Connection, config: Configuration) -> None:
-        self.engine = engine
-        self.nobody = Nobody(engine)
+    def __init__(self, role: http2.Role, config: Configuration, **settings: int) -> None:
+        announced = http2.Settings(
+            initial_window_size=config.http2_stream_window_size,
+            max_header_list_size=_HEADER_LIST_MAX,
+            **settings,
+        )
+        self.engine = http2.Connection(role, announced, window=config.http2_connection_window_size)
+        self.nobody = Nobody(self.engine)
         self._buffer = _shared_buffer()
         self.loop = asyncio.get_running_loop()
         self.closed = False
@@ -195,9 +202,8 @@ class Connection(asyncio.BufferedProtocol):
         self._unsent += size
         if self._unsent >= _UNSENT_MAX:
             self.flush()
-        elif not self._flush_planned:
-            self._flush_planned = True
-            self.loop.call_soon(self.flush)
+        else:
+            self.plan_flush()
 
     def hold_up(self, call: Call, *, sent: bool) -> None:
         """Remember a call that waits to send, until `forget`.

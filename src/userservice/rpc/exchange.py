@@ -26,6 +26,7 @@ class Exchange(Call):
 
     connection: Connection
     stream: http2.Stream
+    _input: framing.MessageReader
     failure: Exception | None = None
     """Why the call broke off; what was received before can still be read."""
     input_ended = False
@@ -35,9 +36,6 @@ class Exchange(Call):
     _turn: Turn | None = None
     _unread = 0  # bytes received, whose flow-control credit was not given back
     _waiters: "list[asyncio.Future[None]] | None" = None
-
-    def __init__(self) -> None:
-        self._input = framing.MessageReader()
 
     # Waiting
 
@@ -71,7 +69,7 @@ class Exchange(Call):
         if event.end_stream:
             self.input_ended = True
         if self._discarding:
-            self._give_back(0)
+            self.give_back_all()
         else:
             self._input.feed(event.data)
         if self._waiters:
@@ -108,10 +106,17 @@ class Exchange(Call):
         return self._turn
 
     def take_message(self) -> bytes | None:
-        """Return a message that is here, or None."""
+        """Return a message that is here, or None.
+
+        With it goes back its flow-control credit. What was not read yet keeps its own, so
+        that no more than a window is held; padding goes back with the last message.
+        """
         message = self._input.next()
         if message is not None:
-            self._give_back(len(message))
+            if self._input.has_message:
+                self._give_back(min(self._unread, len(message) + framing.PREFIX_SIZE))
+            else:
+                self._give_back(self._unread)
         return message
 
     async def next_message(self) -> bytes | None:
@@ -131,7 +136,7 @@ class Exchange(Call):
             if self.input_ended:
                 raise self.cut_short()
             # The start of a message that is larger than the window needs more of it.
-            self._give_back(self._unread)
+            self.give_back_all()
             await self.wait()
 
     def cut_short(self) -> Exception:
@@ -139,32 +144,21 @@ class Exchange(Call):
         return InternalError("the other side's last message has no end")
 
     def _give_back(self, size: int) -> None:
-        """Give back flow-control credit: that of a message that was read, or all there is.
-
-        What was not read yet keeps its credit, so that no more than a window is held.
-        """
-        if self._input.has_message:
-            size = min(self._unread, size + framing.PREFIX_SIZE)
-        else:
-            size = self._unread
         self._unread -= size
         self.connection.engine.acknowledge(self.stream, size)
         if self.connection.engine.has_output:
             self.connection.plan_flush()
 
+    def give_back_all(self) -> None:
+        """Give back all flow-control credit: what it is for is read, or never will be."""
+        if self._unread:
+            self._give_back(self._unread)
+
     def discard_input(self) -> None:
         """Let go of what is here and what will come: nobody reads it."""
         self._discarding = True
         self._input = framing.MessageReader()
-        self.forget_input()
-
-    def forget_input(self) -> None:
-        """Give back all credit: nobody will read what is left."""
-        if self._unread:
-            self.connection.engine.acknowledge(self.stream, self._unread)
-            self._unread = 0
-            if self.connection.engine.has_output:
-                self.connection.plan_flush()
+        self.give_back_all()
 
     # What is sent
 
@@ -175,24 +169,20 @@ class Exchange(Call):
             Exception: what broke the call off.
             StreamTerminatedError: the stream is over.
         """
-        waiting = True
         self._in_part = True
         try:
-            while waiting:
-                sent = self._try_send(data, end_stream=end_stream)
-                waiting = sent != len(data)
-                if waiting:
-                    data = memoryview(data)[max(sent, 0) :]
-                    self.connection.hold_up(self, sent=sent > 0)
-                    await self.wait()
+            while (rest := self._try_send(data, end_stream=end_stream)) is not None:
+                self.connection.hold_up(self, sent=len(rest) < len(data))
+                data = rest
+                await self.wait()
             self._in_part = False
         finally:
             self.connection.forget(self)
 
-    def send_now(self, data: bytes | memoryview, *, end_stream: bool = False) -> int:
-        """Send what there is room for, and return how much that is, in bytes.
+    def send_now(self, data: bytes | memoryview, *, end_stream: bool = False) -> memoryview | None:
+        """Send what there is room for, and return the rest, or None where all of it was sent.
 
-        Where the socket takes nothing it is -1, so that an empty end is not taken for sent.
+        The rest is for `send`; it is empty where only the end of the stream is not sent yet.
 
         Raises:
             Exception: what broke the call off.
@@ -203,15 +193,15 @@ class Exchange(Call):
             raise ProtocolError("the message before was sent in part")
         return self._try_send(data, end_stream=end_stream)
 
-    def _try_send(self, data: bytes | memoryview, *, end_stream: bool) -> int:
+    def _try_send(self, data: bytes | memoryview, *, end_stream: bool) -> memoryview | None:
         if self.failure is not None:
             raise self.failure
         connection = self.connection
         if connection.paused:
-            return -1
+            return memoryview(data)
         try:
             sent = connection.engine.send_data(self.stream, data, end_stream=end_stream)
         except http2.StreamClosedError as error:
             raise StreamTerminatedError("the other side ended the call") from error
         connection.sent(sent)
-        return sent
+        return None if sent == len(data) else memoryview(data)[sent:]

@@ -1,14 +1,21 @@
-"""What is metadata among the header fields that came (gRPC over HTTP/2, "Custom-Metadata")."""
+"""What the header fields that came say of gRPC: content-type and metadata (gRPC over HTTP/2)."""
 
 import binascii
 from typing import Final
 
+from grpclib.encoding.base import GRPC_CONTENT_TYPE
 from multidict import MultiDict
 
 from userservice.rpc.errors import Metadata
 from userservice.wire.http2.headers import Fields
 
 _RESERVED: Final = frozenset({"te", "content-type", "user-agent"})
+
+
+def is_grpc(content_type: str, content_subtype: str) -> bool:
+    """Return whether a content-type is gRPC's, with messages of this subtype; proto by default."""
+    base, _, subtype = content_type.partition("+")
+    return base == GRPC_CONTENT_TYPE and (subtype or "proto") == content_subtype
 
 
 def read_metadata(fields: Fields) -> Metadata:

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Self
 
 from grpclib.const import Handler, Status
-from grpclib.encoding.base import GRPC_CONTENT_TYPE
 
 from userservice.rpc.errors import Metadata
-from userservice.rpc.metadata import read_metadata
+from userservice.rpc.metadata import is_grpc, read_metadata
 from userservice.rpc.timeout import decode_timeout
 from userservice.wire.http2 import HeaderBlock
 
@@ -96,8 +95,7 @@ def read_request(  # noqa: PLR0911  # each refusal has its own answer
     content_type = fields.get("content-type")
     if content_type is None:
         return _NO_CONTENT_TYPE
-    base, _, subtype = content_type.partition("+")
-    if base != GRPC_CONTENT_TYPE or (subtype or "proto") != content_subtype:
+    if not is_grpc(content_type, content_subtype):
         return _CONTENT_TYPE
     if fields.get("te") != "trailers":
         return _NO_TE

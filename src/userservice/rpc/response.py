@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from grpclib.const import Status
-from grpclib.encoding.base import GRPC_CONTENT_TYPE
 from grpclib.metadata import decode_grpc_message
 
-from userservice.rpc.metadata import read_binary
+from userservice.rpc.metadata import is_grpc, read_binary
 from userservice.wire.http2 import HeaderBlock
 
 # grpc's doc/http-grpc-status-mapping.md; any other is UNKNOWN.
@@ -71,8 +70,7 @@ def read_response(headers: HeaderBlock, content_subtype: str) -> Response:
     content_type = fields.get("content-type")
     if content_type is None:
         return Response(Outcome(Status.UNKNOWN, "Missing content-type header"))
-    base, _, subtype = content_type.partition("+")
-    if base != GRPC_CONTENT_TYPE or (subtype or "proto") != content_subtype:
+    if not is_grpc(content_type, content_subtype):
         return Response(Outcome(Status.UNKNOWN, f"Invalid content-type: {content_type[:80]!r}"))
     return Response(None)
 

@@ -12,7 +12,6 @@ from userservice.rpc.server_stream import CallHolder, Face, ServerStream
 from userservice.wire import http2
 
 _STREAMS_MAX: Final = 100  # a client's calls at a time, as grpclib announces
-_HEADER_LIST_MAX: Final = 64 * 1024  # bytes, as grpclib announces
 
 
 class ServerConnection(CallHolder):
@@ -36,15 +35,7 @@ class ServerConnection(CallHolder):
         made: "Callable[[ServerConnection], None]",
         lost: "Callable[[ServerConnection], None]",
     ) -> None:
-        settings = http2.Settings(
-            max_concurrent_streams=_STREAMS_MAX,
-            initial_window_size=config.http2_stream_window_size,
-            max_header_list_size=_HEADER_LIST_MAX,
-        )
-        engine = http2.Connection(
-            http2.Role.SERVER, settings, window=config.http2_connection_window_size
-        )
-        super().__init__(engine, config)
+        super().__init__(http2.Role.SERVER, config, max_concurrent_streams=_STREAMS_MAX)
         self._methods = methods
         self._face = face
         self._subtype = face.codec.__content_subtype__
@@ -100,8 +91,7 @@ class ServerConnection(CallHolder):
     def release(self, call: ServerStream) -> None:
         """Let go of a call that is over."""
         self.calls.discard(call)
-        if self._held_up:
-            self.forget(call)
+        self.forget(call)
         call.stream.owner = self.nobody
 
     def say_goodbye(self) -> None:

@@ -250,9 +250,9 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
         if face.events.hears[SendMessage]:
             (message,) = await face.events.send_message(message)
         data = framing.frame(face.codec.encode(message, method.reply_type))
-        sent = self.send_now(data)
-        if sent != len(data):
-            await self.send(memoryview(data)[max(sent, 0) :])
+        rest = self.send_now(data)
+        if rest is not None:
+            await self.send(rest)
         self._send_message_done = True
 
     async def send_trailing_metadata(
@@ -438,9 +438,7 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
         connection = self.connection
         if self.request.timeout_s is not None:
             connection.deadlines.discard(self)
-        if self._unread:
-            connection.engine.acknowledge(self.stream, self._unread)
-            self._unread = 0
+        self.give_back_all()
         if self.stream.state is not _CLOSED and not connection.closed:
             # After a whole response, a server asks for no more of the request without
             # calling it an error (RFC 9113 section 8.1).
