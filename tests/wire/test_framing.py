@@ -10,10 +10,7 @@ MESSAGES = st.lists(st.binary(max_size=40) | st.just(b"x" * 300), max_size=8)
 
 def all_of(reader: MessageReader) -> list[bytes]:
     """Every whole message that the reader has."""
-    messages = []
-    while (message := reader.next()) is not None:
-        messages.append(message)
-    return messages
+    return list(reader.messages)
 
 
 @settings(derandomize=True, deadline=None)
@@ -39,7 +36,7 @@ def test_a_start_is_not_a_message(message: bytes, data: st.DataObject) -> None:
     reader = MessageReader()
     reader.feed(framed[:cut])
     assert reader.has_part
-    assert not reader.has_message
+    assert not reader.messages
     reader.feed(framed[cut:])
     assert all_of(reader) == [message]
 

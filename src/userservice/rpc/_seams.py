@@ -205,4 +205,5 @@ async def _stream_responses(
     async with aclosing(responses):
         async for message in responses:
             await stream.send_message(message)
-            await turn.share()
+            if turn.is_over():
+                await turn.share()

@@ -308,7 +308,7 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
         while self._headers is None:
             if self.failure is not None:
                 raise self.failure
-            await self.wait()
+            await self.woken()
         self._recv_initial_metadata_done = True
         response = self._response(self._headers)
         if response.outcome is not None:
@@ -337,17 +337,11 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
         """Wait for a message; None where there are no more."""
         if not self._recv_initial_metadata_done:
             await self.recv_initial_metadata()
-        data = self.take_message()
-        if data is None:
-            data = await self.next_message()
-        if data is None:
-            if self._trailers_only:
-                # The status came with the first headers, and was raised then; whoever asks
-                # for messages all the same may not have seen it.
-                outcome = self._read_outcome()
-                assert outcome is not None
-                self._raise(outcome)
-            return None
+        while (data := self.take_message()) is None:
+            if not self.expects_message():
+                self._raise_again()
+                return None
+            await self.woken()
         if type(data) is framing.CompressedMessage:
             raise InternalError("the server sent a compressed message, which was not asked for")
         caller = self._caller
@@ -355,6 +349,16 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
         if caller.events.hears[RecvMessage]:
             (message,) = await caller.events.recv_message(message)
         return message
+
+    def _raise_again(self) -> None:
+        """Raise a status that came with the first headers, and was raised then.
+
+        Whoever asks for messages all the same may not have seen it.
+        """
+        if self._trailers_only:
+            outcome = self._read_outcome()
+            assert outcome is not None
+            self._raise(outcome)
 
     async def recv_trailing_metadata(self) -> None:
         """Wait for the status.
@@ -378,7 +382,7 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
         while not self.input_ended:
             if self.failure is not None:
                 raise self.failure
-            await self.wait()
+            await self.woken()
         self._recv_trailing_metadata_done = True
         outcome = self._read_outcome()
         if outcome is None or self._trailers is None:

@@ -17,6 +17,21 @@ from userservice.rpc.errors import InternalError
 from userservice.wire.protobuf import DecodeError, decode, encode
 
 
+class _IsOurs(dict[type[Any], bool]):
+    """Whether a message class is one of betterproto2's.
+
+    They are abstract base classes, whose `isinstance` takes 0.3 us: as much as a small
+    message.
+    """
+
+    def __missing__(self, message_type: type[Any]) -> bool:
+        ours = self[message_type] = issubclass(message_type, betterproto2.Message)
+        return ours
+
+
+_is_ours = _IsOurs()
+
+
 class MessageCodec(CodecBase):
     """Encodes and decodes the messages of a call."""
 
@@ -32,7 +47,7 @@ class MessageCodec(CodecBase):
             raise TypeError(
                 f"a {message_type.__name__} belongs here, not a {type(message).__name__}"
             )
-        if isinstance(message, betterproto2.Message):
+        if _is_ours[message_type]:
             return encode(message)
         data: bytes = message.SerializeToString()
         return data
@@ -45,7 +60,7 @@ class MessageCodec(CodecBase):
                 request proto" is INTERNAL).
         """
         try:
-            if issubclass(message_type, betterproto2.Message):
+            if _is_ours[message_type]:
                 return decode(message_type, data)
             return _decode_google(data, message_type)
         except DecodeError as error:

@@ -13,6 +13,7 @@ from grpclib.config import Configuration
 from grpclib.protocol import Peer
 
 from userservice.rpc.keepalive import Keepalive
+from userservice.rpc.wakeup import Wakeup
 from userservice.wire import http2
 
 # Beyond this nothing waits for the end of the turn; the kernel takes about as much at once.
@@ -27,6 +28,7 @@ _HEADER_LIST_MAX: Final = 64 * 1024  # bytes, as grpclib announces
 _GOODBYE_S: Final = 1.0  # for a peer to take what is written to it, before its connection is cut
 
 _DataReceived: Final = http2.DataReceived
+_RequestReceived: Final = http2.RequestReceived
 
 # One for all connections of a thread: a loop empties it before it reads from another socket.
 # Less than the 128 KiB from which on the system maps each allocation by itself.
@@ -109,6 +111,8 @@ class Connection(asyncio.BufferedProtocol):
         self._keepalive = Keepalive(config, self.loop, self._ping, self._unanswered)
         self._flush_planned = False
         self._unsent = 0
+        # Who was woken by what is being received; None while nothing is.
+        self._woken: list[Wakeup] | None = None
         # The calls that wait to send: for their window, the connection's, or the socket. They
         # are woken in this order; one that sent something goes to the end.
         self._held_up: dict[Call, None] = {}
@@ -137,18 +141,42 @@ class Connection(asyncio.BufferedProtocol):
         self.data_received(bytes(self._buffer[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
-        """Hand what was received to those whom it concerns."""
+        """Hand what was received to those whom it concerns, and let them go on.
+
+        They do so once all of it has been told, and what they send by then leaves in one write.
+        It is for transports to call: in the place of a running task, no other can go on.
+        """
         if self.closed:
             return
-        for event in self.engine.receive(data):
-            if type(event) is _DataReceived:  # more than half of all
-                event.stream.owner.data_arrived(event)
-            else:
-                _HEARD[type(event)](self, event)
-        self.heard_all()
-        self.plan_flush()
+        woken: list[Wakeup] = []
+        self._woken = woken
+        self._flush_planned = True  # it is, below
+        try:
+            for event in self.engine.receive(data):
+                if type(event) is _DataReceived:  # more than half of all
+                    event.stream.owner.data_arrived(event)
+                elif type(event) is _RequestReceived:  # most of the others
+                    self.opened(event)
+                else:
+                    _HEARD[type(event)](self, event)
+        finally:
+            self._woken = None
+            _let_go_on(woken)
+        more_follows = self.heard_all()
+        self._flush_planned = False
+        if more_follows:
+            self.plan_flush()
+        else:
+            self.flush()
         if self.paused:
             self._cut_off_who_does_not_read()
+
+    def wake(self, waiter: Wakeup) -> None:
+        """Let a task go on that waited for something to happen to its call."""
+        if self._woken is None:
+            waiter.go_on_soon()
+        else:
+            self._woken.append(waiter)
 
     def _cut_off_who_does_not_read(self) -> None:
         if self._transport is not None and self._transport.get_write_buffer_size() > _UNREAD_MAX:
@@ -268,8 +296,13 @@ class Connection(asyncio.BufferedProtocol):
         """Begin a call (a server's connection)."""
         raise NotImplementedError
 
-    def heard_all(self) -> None:
-        """Hear that all of what was received at once has been told."""
+    def heard_all(self) -> bool:
+        """Hear that all was told of what was received at once.
+
+        Returns:
+            Whether more is to be sent in the next turn of the loop.
+        """
+        return False
 
     def room_opened(self, stream: http2.Stream | None) -> None:
         """Wake who waits to send on this stream, or on any."""
@@ -296,8 +329,14 @@ class Connection(asyncio.BufferedProtocol):
         self.break_off()  # nothing more is read, whenever the socket is closed
 
 
-def _opened(connection: Connection, event: http2.RequestReceived) -> None:
-    connection.opened(event)
+def _let_go_on(woken: list[Wakeup]) -> None:
+    waiters = iter(woken)
+    try:
+        for waiter in waiters:
+            waiter.go_on()
+    finally:  # where one ends the program (SystemExit, KeyboardInterrupt), the others must end too
+        for waiter in waiters:
+            waiter.go_on_soon()
 
 
 def _headers_arrived(_: Connection, event: http2.ResponseReceived) -> None:
@@ -337,7 +376,6 @@ def _nothing(_: Connection, _event: http2.Event) -> None:
 
 
 _HEARD: Final[dict[type, Callable[[Connection, Any], None]]] = {
-    http2.RequestReceived: _opened,
     http2.ResponseReceived: _headers_arrived,
     http2.InformationReceived: _nothing,
     http2.TrailersReceived: _trailers_arrived,

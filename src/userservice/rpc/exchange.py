@@ -4,17 +4,13 @@ Whoever waits, waits here: for a message, for room in a window, or for the socke
 that breaks off wakes them with the error.
 """
 
-from typing import TYPE_CHECKING
-
 from grpclib.exceptions import ProtocolError, StreamTerminatedError
 
 from userservice.rpc.connection import Call, Connection
 from userservice.rpc.errors import InternalError
 from userservice.rpc.turn import Turn
+from userservice.rpc.wakeup import Wakeup
 from userservice.wire import framing, http2
-
-if TYPE_CHECKING:
-    import asyncio
 
 
 class Exchange(Call):
@@ -35,31 +31,31 @@ class Exchange(Call):
     _in_part = False  # whether the start of a message was sent, without its end
     _turn: Turn | None = None
     _unread = 0  # bytes received, whose flow-control credit was not given back
-    _waiters: "list[asyncio.Future[None]] | None" = None
+    _waiters: list[Wakeup] | None = None
 
     # Waiting
 
-    async def wait(self) -> None:
-        """Wait until something happens to the call; whoever waits looks anew what it is."""
-        waiter = self.connection.loop.create_future()
-        if self._waiters is None:
-            self._waiters = []
-        self._waiters.append(waiter)
-        try:
-            await waiter
-            if self._turn is not None:
-                self._turn.begin()
-        finally:
-            if waiter.cancelled() and waiter in self._waiters:
-                self._waiters.remove(waiter)
+    def woken(self) -> Wakeup:
+        """Return what wakes a task when something happens to the call; it looks anew what."""
+        waiter = Wakeup(self.connection.loop)
+        if self._waiters:
+            # Those whose wait was cancelled are not kept for longer than this.
+            self._waiters = [other for other in self._waiters if not other.done]
+            self._waiters.append(waiter)
+        else:
+            self._waiters = [waiter]
+        return waiter
 
     def wake(self) -> None:
         """Wake everyone who waits."""
         if self._waiters:
-            waiters, self._waiters = self._waiters, []
+            waiters, self._waiters = self._waiters, None
             for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
+                if not waiter.done:
+                    waiter.done = True
+                    self.connection.wake(waiter)
+            if self._turn is not None:
+                self._turn.begin()
 
     # What arrives
 
@@ -96,7 +92,7 @@ class Exchange(Call):
     @property
     def has_message(self) -> bool:
         """Whether a message is here that was not taken yet."""
-        return self._input.has_message
+        return bool(self._input.messages)
 
     @property
     def turn(self) -> Turn:
@@ -111,33 +107,31 @@ class Exchange(Call):
         With it goes back its flow-control credit. What was not read yet keeps its own, so
         that no more than a window is held; padding goes back with the last message.
         """
-        message = self._input.next()
-        if message is not None:
-            if self._input.has_message:
-                self._give_back(min(self._unread, len(message) + framing.PREFIX_SIZE))
-            else:
-                self._give_back(self._unread)
+        messages = self._input.messages
+        if not messages:
+            return None
+        message = messages.popleft()
+        if messages:
+            self._give_back(min(self._unread, len(message) + framing.PREFIX_SIZE))
+        else:
+            self._give_back(self._unread)
         return message
 
-    async def next_message(self) -> bytes | None:
-        """Wait for a message; None where there are no more.
+    def expects_message(self) -> bool:
+        """Return whether one will come, where none is here; `woken` tells when to look again.
 
         Raises:
             Exception: what broke the call off, after the messages that came before.
         """
-        while True:
-            message = self.take_message()
-            if message is not None:
-                return message
-            if self.input_ended and not self._input.has_part:
-                return None
-            if self.failure is not None:
-                raise self.failure
-            if self.input_ended:
-                raise self.cut_short()
-            # The start of a message that is larger than the window needs more of it.
-            self.give_back_all()
-            await self.wait()
+        if self.input_ended and not self._input.has_part:
+            return False
+        if self.failure is not None:
+            raise self.failure
+        if self.input_ended:
+            raise self.cut_short()
+        # The start of a message that is larger than the window needs more of it.
+        self.give_back_all()
+        return True
 
     def cut_short(self) -> Exception:
         """Return the error of an input that ends within a message."""
@@ -145,8 +139,7 @@ class Exchange(Call):
 
     def _give_back(self, size: int) -> None:
         self._unread -= size
-        self.connection.engine.acknowledge(self.stream, size)
-        if self.connection.engine.has_output:
+        if self.connection.engine.acknowledge(self.stream, size):
             self.connection.plan_flush()
 
     def give_back_all(self) -> None:
@@ -174,7 +167,7 @@ class Exchange(Call):
             while (rest := self._try_send(data, end_stream=end_stream)) is not None:
                 self.connection.hold_up(self, sent=len(rest) < len(data))
                 data = rest
-                await self.wait()
+                await self.woken()
             self._in_part = False
         finally:
             self.connection.forget(self)

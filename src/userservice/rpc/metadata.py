@@ -14,6 +14,8 @@ _RESERVED: Final = frozenset({"te", "content-type", "user-agent"})
 
 def is_grpc(content_type: str, content_subtype: str) -> bool:
     """Return whether a content-type is gRPC's, with messages of this subtype; proto by default."""
+    if content_type == GRPC_CONTENT_TYPE:  # as most clients say it
+        return content_subtype == "proto"
     base, _, subtype = content_type.partition("+")
     return base == GRPC_CONTENT_TYPE and (subtype or "proto") == content_subtype
 

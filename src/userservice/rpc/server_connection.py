@@ -8,7 +8,7 @@ from grpclib.config import Configuration
 
 from userservice.rpc.deadlines import Deadlines
 from userservice.rpc.request import Method, Refusal, read_request
-from userservice.rpc.server_stream import CallHolder, Face, ServerStream
+from userservice.rpc.server_stream import STARTS_AT_ONCE, CallHolder, Face, ServerStream
 from userservice.wire import http2
 
 _STREAMS_MAX: Final = 100  # a client's calls at a time, as grpclib announces
@@ -80,13 +80,14 @@ class ServerConnection(CallHolder):
         self.calls.add(call)
         self._accepted.append(call)
 
-    def heard_all(self) -> None:
+    def heard_all(self) -> bool:
         """Start the calls, now that as much of their requests is here as came with them."""
         if not self._accepted:
-            return
+            return False
         accepted, self._accepted = self._accepted, []
         for call in accepted:
             call.start()
+        return not STARTS_AT_ONCE
 
     def release(self, call: ServerStream) -> None:
         """Let go of a call that is over."""

@@ -193,15 +193,14 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
 
     async def recv_message(self) -> Any | None:
         """Wait for a message; None where the client has ended its side."""
-        if self._messages_received and self._input.has_message:
+        if self._messages_received and self._input.messages and self.turn.is_over():
             # A client that sends faster than the handler reads would hold the loop for ever.
             # Before the message is taken: a cancellation here loses nothing.
             await self.turn.share()
-        data = self.take_message()
-        if data is None:
-            data = await self.next_message()
-            if data is None:
+        while (data := self.take_message()) is None:
+            if not self.expects_message():
                 return None
+            await self.woken()
         if type(data) is framing.CompressedMessage:
             raise UnimplementedError("the server reads no compressed messages")
         face = self._face
@@ -352,7 +351,8 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
     async def _serve(self) -> None:
         """Run the handler, and send the status that the call ends with."""
         self._started = True
-        self.task = asyncio.current_task()  # one that takes its first step at once has no name yet
+        if self.task is None:  # it takes its first step at once: `start` does not have it yet
+            self.task = asyncio.current_task()
         try:
             outcome = _OK_OUTCOME
             try:
@@ -366,7 +366,12 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
                     await self.request.method.serve(self)
             except BaseException as error:  # noqa: BLE001  # one that is no fault is raised again
                 outcome = self._outcome_of(error)
-            await self._finish(outcome)
+            final = self._final_outcome(outcome)
+            if final is not None:
+                status, message, details = final
+                await self.send_trailing_metadata(
+                    status=status, status_message=message, status_details=details
+                )
         except asyncio.CancelledError:
             if self.failure is None:
                 raise
@@ -403,21 +408,19 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
             return self.failure.status, self.failure.message, None
         return outcome
 
-    async def _finish(self, outcome: _Outcome) -> None:
+    def _final_outcome(self, outcome: _Outcome) -> _Outcome | None:
+        """Return what is to be said at the end; None where nothing is, or is said already."""
         if self.failure is not None:
             outcome = self._outcome_of_failure(outcome)
         if self._send_trailing_metadata_done or not self.stream.can_send:
-            return
+            return None
         if outcome[0] is _OK and not self._has_reply:
             log.error("the handler of %s sent no message", self.request.path)
-            outcome = _INTERNAL_OUTCOME
+            return _INTERNAL_OUTCOME
         if self._call is None and not self._face.events.hears[SendTrailingMetadata]:
             self._send_status(outcome, ())
-        else:
-            status, message, details = outcome
-            await self.send_trailing_metadata(
-                status=status, status_message=message, status_details=details
-            )
+            return None
+        return outcome
 
     async def _tell_request(self) -> _Serve:
         request = self.request
@@ -447,7 +450,6 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
                 if self._send_trailing_metadata_done
                 else http2.ErrorCode.INTERNAL_ERROR
             )
-        connection.plan_flush()
         connection.release(self)
         self.task = None  # its context knows this call: they would keep each other
 
@@ -460,6 +462,8 @@ class _DeadlinePassedError(GRPCError):
 # From Python 3.12 on a task can take its first step at once: a call that does not wait is
 # over without a turn of the event loop. A task is made directly, and named by its method:
 # `create_task` and its made-up names take 2 us more.
+STARTS_AT_ONCE: Final = sys.version_info >= (3, 12)
+
 if sys.version_info >= (3, 12):
 
     def _start(serve: _Serving, loop: asyncio.AbstractEventLoop, name: str) -> _Task:

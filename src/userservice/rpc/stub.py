@@ -104,7 +104,7 @@ async def _messages(
             yield None  # type: ignore[misc]  # for _start alone: the call is under way
             async for message in stream:
                 yield message
-                if stream.has_message:
+                if stream.has_message and stream.turn.is_over():
                     await stream.turn.share()
         finally:
             sender.cancel()
@@ -117,11 +117,13 @@ async def _send(stream: ClientStream[Any, Any], requests: Requests) -> None:
         if isinstance(requests, AsyncIterable):
             async for request in requests:
                 await stream.send_message(request)
-                await turn.share()
+                if turn.is_over():
+                    await turn.share()
         else:
             for request in requests:
                 await stream.send_message(request)
-                await turn.share()
+                if turn.is_over():
+                    await turn.share()
         await stream.end()
     except RpcError:
         pass  # The call is over; whoever receives gets its status.

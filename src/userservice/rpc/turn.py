@@ -15,14 +15,20 @@ class Turn:
     """
 
     def __init__(self) -> None:
-        self.begin()
+        self._ends: float | None = None
 
     def begin(self) -> None:
-        """Begin a turn: the task had to wait for something."""
-        self._ends = time.monotonic() + _TURN_S
+        """Begin a turn: the task had to wait for something, or is about to go on."""
+        self._ends = None  # the clock is asked once, when it is first asked whether it is over
+
+    def is_over(self) -> bool:
+        """Return whether it is time to share the loop."""
+        now = time.monotonic()
+        if self._ends is None:
+            self._ends = now + _TURN_S
+        return now >= self._ends
 
     async def share(self) -> None:
-        """Let others run, if the turn is over."""
-        if time.monotonic() >= self._ends:
-            await asyncio.sleep(0)
-            self.begin()
+        """Let others run, and begin a new turn."""
+        await asyncio.sleep(0)
+        self.begin()

@@ -25,10 +25,11 @@ def frame(message: bytes) -> bytes:
 class MessageReader:
     """Cuts what comes on a stream into messages; how the bytes are split does not matter."""
 
-    __slots__ = ("_compressed", "_held", "_messages", "_needed", "_parts")
+    __slots__ = ("_compressed", "_held", "_needed", "_parts", "messages")
 
     def __init__(self) -> None:
-        self._messages: deque[bytes] = deque()
+        self.messages: deque[bytes] = deque()
+        """The whole messages, without their prefixes; take them from the left."""
         # The start of a prefix, or what is here of a message after its prefix; in parts, so
         # that a message in many frames is copied once.
         self._parts: list[bytes] | None = None
@@ -37,11 +38,6 @@ class MessageReader:
     def has_part(self) -> bool:
         """Whether there is the start of a message, without its end."""
         return self._parts is not None
-
-    @property
-    def has_message(self) -> bool:
-        """Whether there is a whole message."""
-        return bool(self._messages)
 
     def feed(self, data: bytes) -> None:
         """Take the data of a frame; they may hold a part of a message, or many messages."""
@@ -62,7 +58,7 @@ class MessageReader:
                 self._hold(data[start:], length, compressed=flag != 0)
                 return
             message = data[start:end]
-            self._messages.append(CompressedMessage(message) if flag else message)
+            self.messages.append(CompressedMessage(message) if flag else message)
             position = end
         if position < size:
             self._hold(data[position:], PREFIX_SIZE, compressed=None)
@@ -82,9 +78,5 @@ class MessageReader:
         if self._compressed is None:
             return data
         message = data if self._held == self._needed else data[: self._needed]
-        self._messages.append(CompressedMessage(message) if self._compressed else message)
+        self.messages.append(CompressedMessage(message) if self._compressed else message)
         return data[self._needed :]
-
-    def next(self) -> bytes | None:
-        """Return the next message, without its prefix, or None where there is no whole one."""
-        return self._messages.popleft() if self._messages else None

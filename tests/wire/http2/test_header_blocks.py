@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.wire.http2.joined import FIXED, REQUEST, RESPONSE, TRAILERS
 
-from userservice.wire.http2 import ErrorCode, ProtocolError
+from userservice.wire.http2 import ErrorCode, HeaderBlock, ProtocolError, headers
 from userservice.wire.http2.decoder import BlockDecoder
 from userservice.wire.http2.encoder import BlockEncoder
-from userservice.wire.http2.headers import Fields
+from userservice.wire.http2.headers import Fields, Kind
 
 LARGE = 2**32 - 1
 
@@ -207,6 +207,39 @@ def test_the_cache_stays_right_while_the_table_changes(given_steps: Sequence[Ste
     for block in encoded(given_steps):
         reading._cache.clear()
         assert keeping.decode(block).fields == reading.decode(block).fields
+
+
+names = st.sampled_from((":method", ":scheme", ":path", ":authority", ":status")) | st.sampled_from(
+    ("te", "host", "content-length", "connection", "x", "grpc-timeout", "X", "a b", "", "y" * 65)
+)
+values = st.sampled_from(["POST", "CONNECT", "200", "101", "trailers", "3", "", "a", " a", "a\r"])
+usual = st.just(REQUEST) | st.just(RESPONSE) | st.just(())
+
+
+@FIXED
+@given(usual, st.lists(st.tuples(names, values), max_size=4), st.sampled_from(Kind))
+def test_blocks_of_one_shape_are_well_formed_alike(
+    start: Fields, more: Sequence[tuple[str, str]], kind: Kind
+) -> None:
+    """What is found by the shape of a block is what a look at all of its fields finds."""
+    fields = (*start, *more)
+    encoder, decoder = hpack.Encoder(), BlockDecoder(LARGE)
+    for _ in range(2):  # new fields, and then those of the table
+        decoded = decoder.decode(encoder.encode(fields))
+        looked_at = HeaderBlock(fields, 0)
+        assert decoded.problem(kind) == looked_at.problem(kind)
+        assert decoded.content_length == looked_at.content_length
+
+
+def test_what_is_remembered_of_shapes_and_names_is_bounded() -> None:
+    """Who makes up names, or blocks of another shape each time, only costs more time."""
+    decoder = BlockDecoder(LARGE)
+    for number in range(3_000):
+        name = b"%d" % number
+        block = b"\x00%c%b\x00" % (len(name), name) * (number % 300)
+        assert decoder.decode(block).problem(Kind.TRAILERS) is None
+    assert len(headers._regular_names) <= headers._REGULAR_NAMES_MAX
+    assert len(headers._found) <= headers._SHAPES_MAX
 
 
 def test_a_block_that_comes_again_is_the_same_object() -> None:

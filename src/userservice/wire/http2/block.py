@@ -47,12 +47,16 @@ class HeaderBlock:
     Args:
         fields: the fields in order; bytes that are not ASCII as Latin-1, which loses nothing.
         size: the sum of names, values and 32 for each field (RFC 9113 section 10.5.1), in bytes.
+        shape: the marks of the fields, where they are known.
         oversized: the list was larger than allowed, and ``fields`` is only its start.
     """
 
-    __slots__ = ("_problems", "content_length", "fields", "meaning", "oversized", "size")
+    __slots__ = ("_problems", "_shape", "content_length", "fields", "meaning", "oversized", "size")
 
-    def __init__(self, fields: Fields, size: int, *, oversized: bool = False) -> None:
+    def __init__(
+        self, fields: Fields, size: int, shape: str = "?", *, oversized: bool = False
+    ) -> None:
+        self._shape = shape
         self.fields = fields
         self.size = size
         self.oversized = oversized
@@ -64,14 +68,13 @@ class HeaderBlock:
 
     def problem(self, kind: Kind) -> str | None:
         """Return why this is no well-formed block of the kind, or None."""
-        try:
-            return self._problems[kind]
-        except KeyError:
-            problem, length = check(self.fields, kind)
+        problem = self._problems.get(kind, "")
+        if problem == "":  # not looked at yet
+            problem, length = check(self.fields, kind, self._shape)
             if problem is None:
                 self.content_length = length
             self._problems[kind] = problem
-            return problem
+        return problem
 
     @property
     def is_interim(self) -> bool:

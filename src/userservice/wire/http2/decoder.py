@@ -18,18 +18,19 @@ from userservice.wire.http2 import huffman
 from userservice.wire.http2.block import HeaderBlock
 from userservice.wire.http2.codes import TABLE_SIZE_DEFAULT, ErrorCode
 from userservice.wire.http2.errors import ProtocolError
+from userservice.wire.http2.headers import mark_of
 
 _ENTRY_OVERHEAD: Final = 32  # bytes (section 4.1)
 
-# A field, and what it takes of a table or list; None is that of index 0.
-_Entry = tuple[tuple[str, str] | None, int]
+# A field, what it takes of a table or list, and its mark.
+_Entry = tuple[tuple[str, str], int, str]
 
 # Appendix A: its indices begin with 1.
 _STATIC: Final[tuple[_Entry, ...]] = (
-    (None, 0),
+    (("", ""), 0, ""),  # nobody's
     *(
-        ((name.decode(), value.decode()), len(name) + len(value) + _ENTRY_OVERHEAD)
-        for name, value in HeaderTable.STATIC_TABLE
+        (field, len(field[0]) + len(field[1]) + _ENTRY_OVERHEAD, mark_of(*field))
+        for field in ((name.decode(), value.decode()) for name, value in HeaderTable.STATIC_TABLE)
     ),
 )
 _DYNAMIC: Final = len(_STATIC)  # the index of the newest entry (section 2.3.3)
@@ -44,6 +45,7 @@ _LIST_SIZE_MAX: Final = 256 * 1024
 
 # How a field starts (section 6).
 _INDEXED: Final = 0x80
+_INDEXED_FURTHER: Final = 0xFF  # the index goes on in the next byte
 _LITERAL_INDEXED: Final = 0x40
 _TABLE_SIZE: Final = 0x20
 _TABLE_SIZE_BITS: Final = 0xE0
@@ -126,37 +128,46 @@ class BlockDecoder:
     def _decode(self, block: bytes, position: int) -> HeaderBlock:
         table, limit = self._table, self._list_size_max
         fields: list[tuple[str, str]] = []
+        shape = ""
         size = 0
         end = len(block)
         while position < end:
             first = block[position]
-            mask = _INDEX_MASKS[first]
-            index = first & mask
-            # Section 5.1, inline: most numbers are within their first byte.
-            if index == mask:
-                index, position = _integer(block, position, mask)
-            else:
+            if _INDEXED < first < _INDEXED_FURTHER:  # most fields are one byte
                 position += 1
-            field, field_size = _STATIC[index] if index < _DYNAMIC else table[index - _DYNAMIC]
-            if first < _INDEXED:  # section 6.2: a literal, with a new name or that of an entry
-                if first & _TABLE_SIZE_BITS == _TABLE_SIZE:
-                    raise ValueError("a table size after a field (section 4.2)")
-                if field is None:
-                    name, position = _string(block, position)
-                else:
-                    name = field[0]
-                value, position = _string(block, position)
-                field = (name, value)
-                field_size = len(name) + len(value) + _ENTRY_OVERHEAD
-                if first >= _LITERAL_INDEXED:
-                    self._add((field, field_size))
-            elif field is None:
-                raise ValueError("index 0 (section 6.1)")
+                index = first - _INDEXED
+                entry = _STATIC[index] if index < _DYNAMIC else table[index - _DYNAMIC]
+            else:
+                entry, position = self._read_entry(block, position, first)
+            field, field_size, mark = entry
             size += field_size
             # Past the limit the block is still read, for the table's sake.
             if size <= limit:
                 fields.append(field)
-        return HeaderBlock(tuple(fields), size, oversized=size > limit)
+                shape += mark
+        return HeaderBlock(tuple(fields), size, shape, oversized=size > limit)
+
+    def _read_entry(self, block: bytes, position: int, first: int) -> tuple[_Entry, int]:
+        """Return the field at this position as an entry of a table, and where it ends."""
+        index, position = _integer(block, position, _INDEX_MASKS[first])
+        entry = _STATIC[index] if index < _DYNAMIC else self._table[index - _DYNAMIC]
+        if first >= _INDEXED:  # section 6.1
+            if index == 0:
+                raise ValueError("index 0 (section 6.1)")
+            return entry, position
+        # Section 6.2: a literal, with a new name or that of an entry.
+        if first & _TABLE_SIZE_BITS == _TABLE_SIZE:
+            raise ValueError("a table size after a field (section 4.2)")
+        if index == 0:
+            name, position = _string(block, position)
+        else:
+            name = entry[0][0]
+        value, position = _string(block, position)
+        size = len(name) + len(value) + _ENTRY_OVERHEAD
+        entry = ((name, value), size, mark_of(name, value))
+        if first >= _LITERAL_INDEXED:
+            self._add(entry)
+        return entry, position
 
     def _add(self, entry: _Entry) -> None:
         self._changes += 1
@@ -169,8 +180,10 @@ class BlockDecoder:
             self._evict()
 
     def _evict(self) -> None:
-        while self._table_size > self._table_size_max:
-            self._table_size -= self._table.pop()[1]
+        size, largest, pop = self._table_size, self._table_size_max, self._table.pop
+        while size > largest:
+            size -= pop()[1]
+        self._table_size = size
 
 
 def _integer(block: bytes, position: int, mask: int) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from userservice.wire.http2.stream import HALF_CLOSED_LOCAL, OPEN, Stream
 class FlowControl(Endpoint):
     """The windows of one connection."""
 
-    def acknowledge(self, stream: Stream, size: int) -> None:
+    def acknowledge(self, stream: Stream, size: int) -> bool:
         """Give back flow-control credit, once data were read (section 6.9).
 
         Credit goes back when it is half a window, so that a frame is not answered by a frame.
@@ -26,10 +26,15 @@ class FlowControl(Endpoint):
         Args:
             stream: the stream the data came on; it may be over.
             size: their ``flow_size``, in bytes; all together no more than was received.
+
+        Returns:
+            Whether credit is on its way: there is something to be sent.
         """
+        goes_back = False
         credit = self._credit = self._credit + size
         if credit >= self._credit_least:
             self._give_back()
+            goes_back = True
         state = stream.state
         if state is OPEN or state is HALF_CLOSED_LOCAL:
             credit = stream.credit = stream.credit + size
@@ -37,6 +42,8 @@ class FlowControl(Endpoint):
                 self._out.append(frames.window_update(stream.id, credit))
                 stream.receive_window += credit
                 stream.credit = 0
+                goes_back = True
+        return goes_back
 
     def _give_back(self) -> None:
         self._out.append(frames.window_update(0, self._credit))

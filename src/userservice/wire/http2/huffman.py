@@ -73,7 +73,11 @@ def decode(data: bytes) -> bytes:
         decoder = _BLOCK_DECODER.copy()
         decoded = decoder.decompress(data.translate(_REVERSED))
         if not decoder.eof:  # no code of over 15 bits
-            _check_padding(data, len(data) * 8 - sum(decoded.translate(_LENGTHS)))
+            # The sum of all lengths, but for a multiple of 255: 2^8 is 1 then, so that bytes
+            # read as one number are as much as their sum, at half the price. What is left
+            # are less bits than the longest code here has.
+            bits = int.from_bytes(decoded.translate(_LENGTHS), "big")
+            _check_padding(data, (len(data) * 8 - bits) % 255)
             return decoded
     return _decode_by_steps(data)
 

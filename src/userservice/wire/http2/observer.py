@@ -155,10 +155,10 @@ class ObservedConnection(Connection):
         with self._observed(stream.id):
             super().reset(stream, code)
 
-    def acknowledge(self, stream: Stream, size: int) -> None:
+    def acknowledge(self, stream: Stream, size: int) -> bool:
         """As `Connection` does."""
         with self._observed(stream.id):
-            super().acknowledge(stream, size)
+            return super().acknowledge(stream, size)
 
     def ping(self, payload: bytes) -> None:
         """As `Connection` does."""

@@ -5,6 +5,7 @@ types end at microseconds: the digits below are cut.
 """
 
 import datetime
+from array import array
 from collections.abc import Callable
 from struct import Struct
 from typing import Any
@@ -27,6 +28,19 @@ _FIVE_BYTES = 1 << 28  # the first number of five bytes
 _SIX_BYTES = 1 << 35
 _EXACT = 1 << 4  # the fifth byte: a float holds microseconds of up to 32 bits of seconds
 _ELEVEN_BYTES = Struct("11B").unpack_from
+_TWELVE_BYTES = Struct("=BHHBBHHB").pack
+_BITS_14 = (1 << 14) - 1
+
+
+def _two_bytes() -> "array[int]":
+    """Return what 14 bits are as two bytes of a varint, each of which says that more follow."""
+    octets = bytearray(2 << 14)
+    octets[::2] = bytes(range(128, 256)) * 128
+    octets[1::2] = b"".join(bytes([high]) * 128 for high in range(128, 256))
+    return array("H", bytes(octets))
+
+
+_TWO_BYTES = _two_bytes()  # 32 KiB; to look there is cheaper than to shift and to mask
 
 Decoder = Callable[..., Any]
 
@@ -81,22 +95,16 @@ def timestamp_bytes(value: datetime.datetime) -> bytes:
     s = since.days * _DAY_S + since.seconds
     n = since.microseconds * 1000
     if _FIVE_BYTES <= s < _SIX_BYTES and n >= _FIVE_BYTES:
-        # The times of our days, at two thirds of the price.
-        return bytes(
-            (
-                _SECONDS,
-                s & 127 | 128,
-                s >> 7 & 127 | 128,
-                s >> 14 & 127 | 128,
-                s >> 21 & 127 | 128,
-                s >> 28,
-                _NANOS,
-                n & 127 | 128,
-                n >> 7 & 127 | 128,
-                n >> 14 & 127 | 128,
-                n >> 21 & 127 | 128,
-                n >> 28,
-            )
+        # The times of our days, at half the price.
+        return _TWELVE_BYTES(
+            _SECONDS,
+            _TWO_BYTES[s & _BITS_14],
+            _TWO_BYTES[s >> 14 & _BITS_14],
+            s >> 28,
+            _NANOS,
+            _TWO_BYTES[n & _BITS_14],
+            _TWO_BYTES[n >> 14 & _BITS_14],
+            n >> 28,
         )
     if not _TIMESTAMP_S_MIN <= s < _TIMESTAMP_S_END:
         raise ValueError("a time out of range")
