@@ -187,6 +187,33 @@ async def test_the_replies_to_one_read_leave_in_one_write(client: Peer) -> None:
     assert len(client.writes) == before + 1
 
 
+async def test_a_stream_answers_a_message_in_the_turn_it_comes_in(stock: Stock) -> None:
+    """Whoever waits for a message goes on at once, and the answer has left when it is read."""
+    server = Server([stock])
+    peer = Peer(http2.Role.CLIENT, enable_push=0)
+    connection = server.new_connection()
+    join(connection, peer)
+    await peer.until(http2.SettingsAcknowledged)
+    stream = peer.engine.open_stream(request_fields("PickItems"))
+    message = framing.frame(encode(PickItemsRequest(count=3)))
+    peer.engine.send_data(stream, message)
+    peer.flush()
+    await peer.until(http2.DataReceived)
+    written: list[bytes] = []
+    transport = connection._transport
+    assert transport is not None
+
+    def receive() -> None:
+        transport.write = written.append  # type: ignore[assignment, method-assign]  # a note of it
+        connection.data_received(data_frame(stream, message))
+        del transport.write
+
+    asyncio.get_running_loop().call_soon(receive)
+    await asyncio.sleep(0)
+    assert written == [data_frame(stream, framing.frame(encode(PickItemsResponse(left=3))))]
+    await server.end_calls()
+
+
 @pytest.mark.parametrize("size", [1, 3, 9, 16])
 async def test_how_a_message_is_split_does_not_matter(client: Peer, size: int) -> None:
     """Also empty DATA frames, before, within and after it, are legal."""
@@ -516,6 +543,29 @@ async def start() -> AsyncIterator[Start]:
     for channel in channels:
         channel.close()
     await asyncio.sleep(0.01)
+
+
+async def test_many_answers_at_once_are_followed_by_a_few_writes(start: Start) -> None:
+    """The next requests leave together, but not so late that the server has nothing to do."""
+    server, client = start()
+
+    async def call_twice() -> None:
+        for _ in range(2):
+            await client.get_stock(GetStockRequest())
+
+    calls = [asyncio.create_task(call_twice()) for _ in range(80)]
+    await server.until(http2.RequestReceived, 80)
+    for event in server.of(http2.RequestReceived):
+        server.engine.send_headers(event.stream, REPLY)
+        server.engine.send_data(event.stream, framing.frame(b""))
+        server.engine.send_headers(event.stream, OK, end_stream=True)
+    before = len(server.writes)
+    server.flush()
+    await server.until(http2.RequestReceived, 160)
+    assert len(server.writes) - before == 3
+    for event in server.of(http2.RequestReceived)[80:]:
+        server.answer(event.stream, GetStockResponse())
+    await asyncio.gather(*calls)
 
 
 async def test_calls_wait_in_line_for_a_stream(start: Start) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from grpclib.config import Configuration
 
-from userservice.rpc.connection import _let_go_on
+from userservice.rpc.client_connection import ClientConnection
 from userservice.rpc.wakeup import Wakeup
 
 Waiting = Callable[[Coroutine[Any, Any, Any]], asyncio.Future[Any]]
@@ -146,7 +147,8 @@ def test_one_that_ends_the_program_does_not_keep_the_others() -> None:
         await asyncio.sleep(0)
         for wakeup in wakeups:
             wakeup.done = True
-        loop.call_soon(_let_go_on, wakeups)
+        connection = ClientConnection(Configuration().__for_client__())
+        loop.call_soon(connection._let_go_on, wakeups)
         try:
             await asyncio.sleep(5)
         finally:

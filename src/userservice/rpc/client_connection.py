@@ -96,7 +96,7 @@ class ClientConnection(Connection):
         *,
         end_stream: bool,
     ) -> http2.Stream | None:
-        if not self.usable:
+        if self.closed:
             raise UnavailableError(f"the connection takes no new calls: {self.reason}")
         if not self._settings_known and len(self.engine.streams) >= _STREAMS_FIRST:
             return None
@@ -105,7 +105,8 @@ class ClientConnection(Connection):
         except http2.TooManyStreamsError:
             return None
         except http2.GoingAwayError as error:
-            raise UnavailableError(str(error)) from error
+            reason = self.reason or str(error)
+            raise UnavailableError(f"the connection takes no new calls: {reason}") from error
         stream.owner = call
         self.plan_flush()
         return stream

@@ -23,6 +23,10 @@ _UNSENT_MAX: Final = 64 * 1024  # bytes
 # may fill its buffer up to this; the peer does not read, and is cut off.
 _UNREAD_MAX: Final = 2**20  # bytes
 
+# What many calls send who go on together leaves after so many of them: the other side has
+# something to do while the rest goes on.
+_TOGETHER: Final = 32
+
 _HEADER_LIST_MAX: Final = 64 * 1024  # bytes, as grpclib announces
 
 _GOODBYE_S: Final = 1.0  # for a peer to take what is written to it, before its connection is cut
@@ -161,7 +165,7 @@ class Connection(asyncio.BufferedProtocol):
                     _HEARD[type(event)](self, event)
         finally:
             self._woken = None
-            _let_go_on(woken)
+            self._let_go_on(woken)
         more_follows = self.heard_all()
         self._flush_planned = False
         if more_follows:
@@ -170,6 +174,16 @@ class Connection(asyncio.BufferedProtocol):
             self.flush()
         if self.paused:
             self._cut_off_who_does_not_read()
+
+    def _let_go_on(self, woken: list[Wakeup]) -> None:
+        waiters = iter(woken)
+        try:
+            for count, waiter in enumerate(waiters):
+                self.flush_amid(count)
+                waiter.go_on()
+        finally:  # where one ends the program (SystemExit, say), the others must come to an end too
+            for waiter in waiters:
+                waiter.go_on_soon()
 
     def wake(self, waiter: Wakeup) -> None:
         """Let a task go on that waited for something to happen to its call."""
@@ -220,6 +234,16 @@ class Connection(asyncio.BufferedProtocol):
         self._unsent = 0
         if self.engine.has_output and self._transport is not None and not self.closed:
             self._transport.write(self.engine.take_output())
+
+    def flush_amid(self, count: int) -> None:
+        """Send what is to be sent, now and then, amid calls that go on together.
+
+        Args:
+            count: how many of them went on so far.
+        """
+        if count % _TOGETHER == _TOGETHER - 1:
+            self.flush()
+            self._flush_planned = True  # it is, after the last of them
 
     def sent(self, size: int) -> None:
         """Count what was handed to the engine, so that no more than a bound is held.
@@ -327,16 +351,6 @@ class Connection(asyncio.BufferedProtocol):
         self.reason = f"the other side broke the protocol: {error.reason}"
         self.close()
         self.break_off()  # nothing more is read, whenever the socket is closed
-
-
-def _let_go_on(woken: list[Wakeup]) -> None:
-    waiters = iter(woken)
-    try:
-        for waiter in waiters:
-            waiter.go_on()
-    finally:  # where one ends the program (SystemExit, KeyboardInterrupt), the others must end too
-        for waiter in waiters:
-            waiter.go_on_soon()
 
 
 def _headers_arrived(_: Connection, event: http2.ResponseReceived) -> None:

@@ -164,7 +164,7 @@ class Exchange(Call):
         """
         self._in_part = True
         try:
-            while (rest := self._try_send(data, end_stream=end_stream)) is not None:
+            while (rest := self.try_send(data, end_stream=end_stream)) is not None:
                 self.connection.hold_up(self, sent=len(rest) < len(data))
                 data = rest
                 await self.woken()
@@ -184,9 +184,10 @@ class Exchange(Call):
         """
         if self._in_part:
             raise ProtocolError("the message before was sent in part")
-        return self._try_send(data, end_stream=end_stream)
+        return self.try_send(data, end_stream=end_stream)
 
-    def _try_send(self, data: bytes | memoryview, *, end_stream: bool) -> memoryview | None:
+    def try_send(self, data: bytes | memoryview, *, end_stream: bool) -> memoryview | None:
+        """Send what there is room for, and return the rest; `send` and `send_now` go this way."""
         if self.failure is not None:
             raise self.failure
         connection = self.connection

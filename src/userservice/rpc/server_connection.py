@@ -85,7 +85,8 @@ class ServerConnection(CallHolder):
         if not self._accepted:
             return False
         accepted, self._accepted = self._accepted, []
-        for call in accepted:
+        for count, call in enumerate(accepted):
+            self.flush_amid(count)
             call.start()
         return not STARTS_AT_ONCE
 
