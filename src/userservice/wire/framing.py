@@ -44,11 +44,12 @@ class MessageReader:
         if not data:
             return  # any number of empty frames may come, and nothing is kept of them
         if self._parts is not None:
-            self._parts.append(data)
+            missing = self._needed - self._held
+            self._parts.append(data[:missing])
             self._held += len(data)
             if self._held < self._needed:
                 return
-            data = self._join()
+            data = self._join(data[missing:])
         size, position = len(data), 0
         while size - position >= PREFIX_SIZE:
             flag, length = _PREFIX.unpack_from(data, position)
@@ -70,13 +71,12 @@ class MessageReader:
         self._needed = needed
         self._compressed = compressed
 
-    def _join(self) -> bytes:
-        """Finish the message that is held, and return what comes after it."""
+    def _join(self, rest: bytes) -> bytes:
+        """Finish the message or the prefix that is held, and return what is not read yet."""
         assert self._parts is not None
         data = b"".join(self._parts)
         self._parts = None
         if self._compressed is None:
-            return data
-        message = data if self._held == self._needed else data[: self._needed]
-        self.messages.append(CompressedMessage(message) if self._compressed else message)
-        return data[self._needed :]
+            return data + rest
+        self.messages.append(CompressedMessage(data) if self._compressed else data)
+        return rest

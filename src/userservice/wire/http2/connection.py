@@ -60,27 +60,43 @@ class Connection(Sender, Messages, Control):
         events: list[Event] = []
         if self.failed:
             return events
-        held = self._held
-        if held:
-            # Nothing is tried before a whole frame is here, so that a frame in many
-            # pieces costs no more than its bytes.
-            held += data
-            if len(held) < self._needed:
-                return events
-            data = bytes(held)
-            held.clear()
         try:
             start = self._receive_preface(data) if self._preface_left else 0
+            if self._held:
+                start = self._finish_frame(data, events)
             end = self._receive_frames(data, start, events)
         except ProtocolError as error:
             self._fail(error, events)
             return events
         if end < len(data):
-            held += data[end:]
-            self._needed = frames.HEADER_SIZE
-            if len(held) >= frames.HEADER_SIZE:
-                self._needed += frames.read_header(held, 0)[0] >> 8
+            self._held += data[end:]
+            self._needed = self._size_of_held()
         return events
+
+    def _finish_frame(self, data: bytes, events: list[Event]) -> int:
+        """Take the rest of the frame that is held, and return where it ends in the data.
+
+        Nothing is tried before all of its header is here, and then all of it, so that a frame
+        in many pieces costs no more than its bytes.
+        """
+        held = self._held
+        position = 0
+        while held and position < len(data):
+            start = position
+            position += self._needed - len(held)
+            held += data[start:position]
+            if len(held) == self._needed:
+                if self._receive_frames(bytes(held), 0, events):
+                    held.clear()
+                else:
+                    self._needed = self._size_of_held()
+        return position
+
+    def _size_of_held(self) -> int:
+        """Return how much must be held before there is something to do."""
+        if len(self._held) < frames.HEADER_SIZE:
+            return frames.HEADER_SIZE
+        return frames.HEADER_SIZE + (frames.read_header(self._held, 0)[0] >> 8)
 
     def _receive_preface(self, data: bytes) -> int:
         """Return where the client's preface ends in the data (section 3.4)."""
