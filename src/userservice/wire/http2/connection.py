@@ -94,9 +94,10 @@ class Connection(Sender, Messages, Control):
 
     def _size_of_held(self) -> int:
         """Return how much must be held before there is something to do."""
-        if len(self._held) < frames.HEADER_SIZE:
-            return frames.HEADER_SIZE
-        return frames.HEADER_SIZE + (frames.read_header(self._held, 0)[0] >> 8)
+        size = frames.HEADER_SIZE
+        if len(self._held) >= size:
+            size += frames.read_header(self._held, 0)[0] >> 8
+        return size
 
     def _receive_preface(self, data: bytes) -> int:
         """Return where the client's preface ends in the data (section 3.4)."""
