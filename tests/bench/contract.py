@@ -108,9 +108,9 @@ def events(count: int, size: str = SMALL) -> Exchange:
     return Exchange("WatchUser", framed(request), framed(event) * count, count)
 
 
-def endless(count: int) -> Exchange:
-    """Ask for more small events than anybody waits for; the reply is not looked at."""
-    return Exchange("WatchUser", framed(_text(1, str(count)) + _text(2, SMALL)), b"")
+def endless(count: int, size: str = SMALL) -> Exchange:
+    """Ask for more events than anybody waits for; the reply is not looked at."""
+    return Exchange("WatchUser", framed(_text(1, str(count)) + _text(2, size)), b"")
 
 
 def batch(count: int, size: str = SMALL) -> Exchange:
