@@ -22,7 +22,7 @@ from userservice.wire.http2 import ErrorCode, FrameType, Setting, frames
 from userservice.wire.http2.codes import END_HEADERS, PREFACE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 MIB: Final = 2**20
 
@@ -39,6 +39,8 @@ FAST_LARGE: Final = contract.endless(10**9, contract.LARGE)
 STREAMS_MAX: Final = 100
 MESSAGE_MAX: Final = 4 * MIB
 BLOCK_MAX: Final = 128 * 1024
+# Of a large body, in as much as the connection's window is opened at a time, or less.
+_PIECE: Final = 62 * 1024
 
 Saw = Counter[str]
 
@@ -75,7 +77,7 @@ class Target:
 def rapid_reset(target: Target) -> Saw:
     """Open a stream and reset it, again and again."""
     with Peer(target.port) as peer:
-        head_block = block_of(GET)
+        head_block = block_of(GET.path)
         peer.send(
             b"".join(
                 head(stream, head_block) + frames.rst_stream(stream, ErrorCode.CANCEL)
@@ -84,6 +86,26 @@ def rapid_reset(target: Target) -> Saw:
         )
         peer.until_closed()
         return peer.saw
+
+
+def rapid_resets(target: Target) -> Saw:
+    """The same from twenty connections at once."""
+    saw: Saw = Counter()
+    head_block = block_of(GET.path)
+    with ExitStack() as stack:
+        peers = [stack.enter_context(Peer(target.port)) for _ in target.times(20, 3)]
+        streams = peers[0].streams(RESETS)
+        flood = b"".join(
+            head(stream, head_block) + frames.rst_stream(stream, ErrorCode.CANCEL)
+            for stream in streams
+        )
+        for start in range(0, len(flood), 2**14):
+            for peer in peers:
+                peer.send(flood[start : start + 2**14])
+        for peer in peers:
+            peer.until_closed()
+            saw.update(peer.saw)
+    return saw
 
 
 def zero_window_updates(target: Target) -> Saw:
@@ -98,10 +120,10 @@ def too_much_content(target: Target) -> Saw:
 
 
 def _made_you_reset(
-    target: Target, provoke: Callable[[int], bytes], fields: list[tuple[str, str]] | tuple[()]
+    target: Target, provoke: Callable[[int], bytes], fields: Iterable[tuple[str, str]]
 ) -> Saw:
     with Peer(target.port) as peer:
-        block = block_of(BATCH, fields)
+        block = block_of(BATCH.path, fields)
         peer.send(
             b"".join(head(stream, block) + provoke(stream) for stream in peer.streams(RESETS))
         )
@@ -117,7 +139,7 @@ def cancelled_uploads(target: Target) -> Saw:
     body = contract.framed(bytes(16_000))[:-1]  # a byte is missing: its call waits for it
     with Peer(target.port) as peer:
         peer.settle()
-        block = block_of(BATCH)
+        block = block_of(BATCH.path)
         for _ in range(5):
             for stream in peer.streams(80):
                 peer.spend(len(body))
@@ -128,12 +150,12 @@ def cancelled_uploads(target: Target) -> Saw:
                     for number in range(stream - 158, stream + 1, 2)
                 )
             )
-        _upload(peer, contract.Exchange("GetUser", contract.framed(bytes_of(3 * MIB)), b""))
+        _upload(peer, GET.path, contract.framed(_long_field(3 * MIB)))
         peer.until_saw(ANSWERED)
         return peer.saw
 
 
-def bytes_of(size: int) -> bytes:
+def _long_field(size: int) -> bytes:
     """Return a message of one long field that nobody knows."""
     return b"\x7a" + _varint(size) + bytes(size)
 
@@ -147,17 +169,22 @@ def _varint(number: int) -> bytes:
 
 
 def _upload(
-    peer: Peer, exchange: contract.Exchange, fields: list[tuple[str, str]] | tuple[()] = ()
-) -> None:
-    """Make a call with a large body, as the connection's window allows."""
+    peer: Peer,
+    path: str,
+    body: bytes,
+    fields: Iterable[tuple[str, str]] = (),
+    *,
+    end: bool = True,
+) -> int:
+    """Make a call with a large body, as the connection's window allows; return its stream."""
+    peer.settle()
     stream = peer.stream()
-    peer.send(head(stream, block_of(exchange, fields)))
-    piece_size = 2**16 - 2**10
-    body = exchange.request
-    for start in range(0, len(body), piece_size):
-        piece = body[start : start + piece_size]
+    peer.send(head(stream, block_of(path, fields)))
+    for start in range(0, len(body), _PIECE):
+        piece = body[start : start + _PIECE]
         peer.spend(len(piece))
-        peer.send(content(stream, piece, end=start + piece_size >= len(body)))
+        peer.send(content(stream, piece, end=end and start + _PIECE >= len(body)))
+    return stream
 
 
 # Frames that bring nothing
@@ -167,7 +194,7 @@ def _flood(target: Target, unit: bytes, *, count: int = FRAMES, opens: bool = Fa
     """Send the same again and again, perhaps on an open call."""
     with Peer(target.port) as peer:
         if opens:
-            peer.send(head(peer.stream(), block_of(BATCH)))
+            peer.send(head(peer.stream(), block_of(BATCH.path)))
         peer.send(unit * count)
         peer.until_closed()
         return peer.saw
@@ -224,7 +251,7 @@ def one_byte_data(target: Target) -> Saw:
     """Send a large message byte by byte."""
     with Peer(target.port) as peer:
         stream = peer.stream()
-        peer.send(head(stream, block_of(BATCH)) + content(stream, _prefix(MIB), end=False))
+        peer.send(head(stream, block_of(BATCH.path)) + content(stream, _prefix(MIB), end=False))
         peer.send(raw(FrameType.DATA, 0, stream, b"x") * FRAMES)
         peer.until_closed()
         return peer.saw
@@ -253,7 +280,7 @@ def dead_stream_flood(target: Target) -> Saw:
     """Send data on a stream that the server has reset."""
     with Peer(target.port) as peer:
         stream = peer.stream()
-        peer.send(head(stream, block_of(BATCH)) + frames.window_update(stream, 0))
+        peer.send(head(stream, block_of(BATCH.path)) + frames.window_update(stream, 0))
         peer.until_saw("RST_STREAM PROTOCOL_ERROR")
         peer.send(raw(FrameType.DATA, 0, stream) * FRAMES * 3)
         peer.ask(GET)
@@ -266,7 +293,7 @@ def dead_stream_flood(target: Target) -> Saw:
 def continuation_flood(target: Target) -> Saw:
     """Begin a header block that has no end."""
     with Peer(target.port) as peer:
-        peer.send(raw(FrameType.HEADERS, 0, peer.stream(), block_of(GET)))
+        peer.send(raw(FrameType.HEADERS, 0, peer.stream(), block_of(GET.path)))
         peer.send(raw(FrameType.CONTINUATION, 0, 1, b"\x00\x01a\x01b" * 2_000) * 1_000)
         peer.until_closed()
         return peer.saw
@@ -297,7 +324,7 @@ def preface_without_settings(target: Target) -> Saw:
 
 def half_a_header_block(target: Target) -> Saw:
     """Begin a header block, and stop."""
-    begun = raw(FrameType.HEADERS, 0, 1, block_of(GET)[:20])
+    begun = raw(FrameType.HEADERS, 0, 1, block_of(GET.path)[:20])
     return _each(target, target.times(200, 20), GREETING, begun)
 
 
@@ -381,7 +408,7 @@ def endless_streams(target: Target) -> Saw:
 def hpack_bomb(target: Target) -> Saw:
     """Put 4 KiB into the table, and name it with one byte each, as often as a block allows."""
     entry = b"\x40\x01x\x7f\xa1\x1e" + b"v" * 4_000
-    return _blocks(target, _full_of(b"\xbe"), block_of(GET) + entry)
+    return _blocks(target, _full_of(b"\xbe"), block_of(GET.path) + entry)
 
 
 def many_fields(target: Target) -> Saw:
@@ -401,11 +428,11 @@ def coded_literals(target: Target) -> Saw:
 
 def large_header_list(target: Target) -> Saw:
     """Send one field that is larger than the list may be."""
-    return _blocks(target, block_of(GET, [("x", "v" * 100_000)]))
+    return _blocks(target, block_of(GET.path, [("x", "v" * 100_000)]))
 
 
 def _full_of(field: bytes) -> bytes:
-    start = block_of(GET)
+    start = block_of(GET.path)
     return start + field * ((BLOCK_MAX - len(start)) // len(field))
 
 
@@ -413,7 +440,7 @@ def _blocks(target: Target, block: bytes, first: bytes | None = None) -> Saw:
     """Make a call, and then others with a large block, one after the other."""
     with Peer(target.port) as peer:
         stream = peer.stream()
-        peer.send(head(stream, first or block_of(GET)) + content(stream, GET.request))
+        peer.send(head(stream, first or block_of(GET.path)) + content(stream, GET.request))
         peer.until_saw(ANSWERED)
         for number in target.times(50, 3):
             peer.send(_in_frames(peer.stream(), block))
@@ -438,7 +465,7 @@ def _in_frames(stream: int, block: bytes) -> bytes:
 def huge_encoder_table(target: Target) -> Saw:
     """Allow the server's encoder a table of 4 GiB, and let it answer."""
     greeting = PREFACE + frames.settings({Setting.HEADER_TABLE_SIZE: 2**32 - 1})
-    with Peer(target.port, greeting) as peer:
+    with Peer(target.port, greeting + OPEN_WINDOW) as peer:
         for number in target.times(2_000, 200):
             peer.ask(GET)
             if number % 100 == 0:
@@ -454,7 +481,7 @@ def message_over_the_limit(target: Target) -> Saw:
         for _ in target.times(20, 2):
             answers = peer.saw["grpc-status 8"]
             stream = peer.stream()
-            peer.send(head(stream, block_of(GET)))
+            peer.send(head(stream, block_of(GET.path)))
             peer.send(content(stream, _prefix(2**32 - 1) + bytes(32_000), end=False))
             peer.window -= 32_005
             peer.until_saw("grpc-status 8", answers + 1)
@@ -463,12 +490,12 @@ def message_over_the_limit(target: Target) -> Saw:
 
 def message_just_over_the_limit(target: Target) -> Saw:
     """Send whole messages of a byte too many."""
-    exchange = contract.Exchange("GetUser", contract.framed(bytes(MESSAGE_MAX + 1)), b"")
+    body = contract.framed(bytes(MESSAGE_MAX + 1))
     with Peer(target.port) as peer:
         peer.settle()
         for _ in target.times(10, 2):
             answers = peer.saw["grpc-status 8"]
-            _upload(peer, exchange)
+            _upload(peer, GET.path, body)
             peer.until_saw("grpc-status 8", answers + 1)
         return peer.saw
 
@@ -491,16 +518,10 @@ def _large_messages(target: Target, field: bytes) -> Saw:
     with ExitStack() as stack:
         peers = [stack.enter_context(Peer(target.port)) for _ in target.times(8, 2)]
         for _ in target.times(2, 1):
-            ends = []
+            streams = [_upload(peer, GET.path, body[:-1], end=False) for peer in peers]
+            for peer, stream in zip(peers, streams, strict=True):
+                peer.send(content(stream, body[-1:]))
             for peer in peers:
-                peer.settle()
-                stream = peer.stream()
-                peer.spend(len(body))
-                peer.send(head(stream, block_of(GET)) + content(stream, body[:-1], end=False))
-                ends.append((peer, content(stream, body[-1:])))
-            for peer, end in ends:
-                peer.send(end)
-            for peer, _ in ends:
                 peer.until_saw(ANSWERED)
                 saw.update(peer.saw)
                 peer.saw.clear()
@@ -511,12 +532,11 @@ def gzip_bomb(target: Target) -> Saw:
     """Send a small message that inflates to a large one."""
     bomb = _bomb(1024 if target.full else 64)
     body = b"\1" + len(bomb).to_bytes(4, "big") + bomb
-    exchange = contract.Exchange("GetUser", body, b"")
     with Peer(target.port) as peer:
         peer.settle()
         for _ in target.times(20, 2):
             answers = peer.saw["grpc-status 8"]
-            _upload(peer, exchange, [("grpc-encoding", "gzip")])
+            _upload(peer, GET.path, body, [("grpc-encoding", "gzip")])
             peer.until_saw("grpc-status 8", answers + 1)
         return peer.saw
 

@@ -70,6 +70,12 @@ FAULTS: Final = (
         saw=(TOO_MANY_RESETS, CLOSED),
     ),
     Fault(
+        title="The same from twenty connections at once",
+        known="CVE-2023-44487",
+        attack=attacks.rapid_resets,
+        saw=(TOO_MANY_RESETS, CLOSED),
+    ),
+    Fault(
         title="Resets that we are made to send: WINDOW_UPDATE of 0",
         known="CVE-2025-8671, MadeYouReset",
         attack=attacks.zero_window_updates,

@@ -4,6 +4,10 @@ The server is a process of its own, and so are the hostile peers. The healthy cl
 call every other millisecond, or as soon as the last one ended. One that takes longer stands for
 all that others would have made meanwhile: each of them waits for what is left of it. So the p99
 is one of time, and a server that stands still is not forgiven because it is asked less often.
+
+Each call is measured twice: by the clock, and by the time of the processor that the server used
+until it was answered. That is how long the server lets it wait on a machine of its own; what
+other programs on the machine take is not the server's doing.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ from typing import TYPE_CHECKING, Final, Self
 from tests.bench import contract
 from tests.bench.headers import plain
 from tests.bench.load import STALLED_S, Tally, UnaryConnection
-from tests.bench.processes import BenchError, Program, environment, on_core
+from tests.bench.processes import BenchError, Program, environment
 from tests.faults.attacks import Saw, Target
 from tests.faults.catalog import P99_MAX_MS, Fault
 
@@ -47,24 +51,58 @@ _KIB_PER_MIB: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class Latencies:
-    """How long the calls of healthy clients took, in milliseconds."""
+    """How long the calls of healthy clients took, in milliseconds.
+
+    Args:
+        calls: how many one client made.
+        p99_ms: by the processor's time.
+        longest_ms: the longest, likewise.
+        clock_p99_ms: by the clock.
+    """
 
     calls: int
     p99_ms: float
     longest_ms: float
+    clock_p99_ms: float
 
     @classmethod
-    def of(cls, took: list[float]) -> Latencies:
-        """Return those of calls of one client, given in seconds."""
-        longest = max(took)
-        for took_s in tuple(took):
-            left = took_s - INTERVAL_S
-            while left > INTERVAL_S:
-                took.append(left)
-                left -= INTERVAL_S
-        took.sort()
-        p99 = took[min(int(len(took) * 0.99), len(took) - 1)]
-        return cls(len(took), p99 * 1e3, longest * 1e3)
+    def of(cls, took: list[float], by_clock: list[float]) -> Latencies:
+        """Return those of the calls of one client, given in seconds."""
+        return cls(len(took), _p99(took) * 1e3, max(took) * 1e3, _p99(by_clock) * 1e3)
+
+
+def _p99(took: list[float]) -> float:
+    """Return the p99 of what calls take that are made at all times."""
+    waits = list(took)
+    for longer in took:
+        left = longer - INTERVAL_S
+        while left > INTERVAL_S:
+            waits.append(left)
+            left -= INTERVAL_S
+    waits.sort()
+    return waits[min(int(len(waits) * 0.99), len(waits) - 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What our server told.
+
+    Args:
+        port: where it is.
+        connections: how many are open.
+        streams: how many of them are open.
+        calls: how many handlers run.
+        held_ms: for how long one callback held the event loop, at the most, in milliseconds of
+            the processor's time.
+        held_by: which one.
+    """
+
+    port: int
+    connections: int
+    streams: int
+    calls: int
+    held_ms: float
+    held_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +114,9 @@ class Outcome:
         saw: what its peers were told.
         before: the healthy client's latencies before it.
         during: and while it lasted.
+        held_ms: for how long one callback held the server's event loop, at the most, in
+            milliseconds of the processor's time.
+        held_by: which one.
         grown_mib: by how much the server grew, at the most.
         kept_mib: by how much it is larger afterwards.
         left: what is open afterwards but for the healthy client's connection.
@@ -85,6 +126,8 @@ class Outcome:
     saw: Saw
     before: Latencies
     during: Latencies
+    held_ms: float
+    held_by: str
     grown_mib: float
     kept_mib: float
     left: Mapping[str, int]
@@ -115,7 +158,7 @@ class FaultyServer:
         command = [sys.executable, "-m", "tests.faults.server", json.dumps(limits)]
         self.log = log
         self._program = Program(command, log, environment(log.parent), core)
-        self.port = self.state()["port"]
+        self.port = self.state().port
 
     def __enter__(self) -> Self:
         return self
@@ -132,14 +175,20 @@ class FaultyServer:
         """End its process."""
         self._program.end()
 
-    def state(self) -> dict[str, int]:
-        """Return what it holds."""
+    def state(self) -> State:
+        """Return what it holds, and what held it since it was last asked."""
         with (
             socket.create_connection(("127.0.0.1", self._program.port), STALLED_S) as asked,
             asked.makefile() as told,
         ):
-            state: dict[str, int] = json.loads(told.readline())
-            return state
+            return State(**json.loads(told.readline()))
+
+    def cpu_s(self) -> float:
+        """Return how much time of the processor it has used, to the nanosecond.
+
+        The system has a clock for each process (clock_getcpuclockid(3)); its number is made so.
+        """
+        return time.clock_gettime(~self._program.pid << 3 | 2)
 
     def forget_peak(self) -> None:
         """Measure the largest size from now on, where the system can (proc(5), clear_refs)."""
@@ -158,14 +207,15 @@ class HealthyClient:
     """Makes a unary call every other millisecond, one after the other.
 
     Args:
-        port: where the server is.
+        server: whom it calls.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, server: FaultyServer) -> None:
         exchange = contract.get_user()
+        self._server = server
         self._tally = Tally()
         self._connection = UnaryConnection(
-            port, [plain(exchange.path)], [exchange.request], exchange.is_right, self._tally
+            server.port, [plain(exchange.path)], [exchange.request], exchange.is_right, self._tally
         )
         self._connection.stop()  # a call ends, and no other begins by itself
 
@@ -181,42 +231,37 @@ class HealthyClient:
         self._connection.socket.close()
 
     def calls(self, goes_on: Callable[[int], bool]) -> Latencies:
-        """Make calls as long as it goes on, given their number so far.
+        """Make calls as long as it goes on, given their number so far; at least one.
 
         Raises:
             BenchError: the server broke off, or did not answer.
             WrongAnswerError: an answer is not right.
         """
-        tally = self._tally
-        tally.took.clear()
-        tally.finished.clear()
-        while not tally.took or goes_on(len(tally.took)):
-            began = time.perf_counter()
+        took: list[float] = []
+        by_clock: list[float] = []
+        while not took or goes_on(len(took)):
+            began, used = time.perf_counter(), self._server.cpu_s()
             self._call()
-            time.sleep(max(0.0, began + INTERVAL_S - time.perf_counter()))
-        return Latencies.of(tally.took)
+            took.append(self._server.cpu_s() - used)
+            by_clock.append(time.perf_counter() - began)
+            time.sleep(max(0.0, INTERVAL_S - by_clock[-1]))
+        return Latencies.of(took, by_clock)
 
     def _call(self) -> None:
-        connection, answers = self._connection, len(self._tally.took)
-        self._tally.clock = time.perf_counter()
+        connection, finished = self._connection, self._tally.finished
+        finished.clear()
         connection.start()
-        while len(self._tally.took) == answers:
+        while not finished:
             connection.flush()
             if not select.select([connection.socket], [], [], STALLED_S)[0]:
                 raise BenchError(f"a healthy client waited {STALLED_S:g} s for an answer")
-            self._tally.clock = time.perf_counter()
             connection.receive()
 
 
 class Attackers:
-    """The process of the hostile peers.
+    """The process of the hostile peers; it starts with the first fault."""
 
-    Args:
-        core: where it runs; None for anywhere.
-    """
-
-    def __init__(self, core: int | None = None) -> None:
-        self._core = core
+    def __init__(self) -> None:
         self._pool = ProcessPoolExecutor(
             1, mp_context=multiprocessing.get_context("spawn"), initializer=_give_way
         )
@@ -234,9 +279,8 @@ class Attackers:
 
     def begin(self, fault: Fault, target: Target) -> Future[Saw]:
         """Put a fault on a server."""
-        with on_core(self._core):  # where the process starts, at first
-            under_attack: Future[Saw] = self._pool.submit(_attack, fault.name, target)
-            return under_attack
+        under_attack: Future[Saw] = self._pool.submit(_attack, fault.name, target)
+        return under_attack
 
 
 def _give_way() -> None:
@@ -257,20 +301,32 @@ def _attack(name: str, target: Target) -> Saw:
 
 def put(fault: Fault, server: FaultyServer, attackers: Attackers, *, full: bool) -> Outcome:
     """Put a fault on a server, and return what it did."""
-    with HealthyClient(server.port) as client:
+    with HealthyClient(server) as client:
         before = client.calls(lambda count: count < CALLS_BEFORE[full])
         server.forget_peak()
         size_before, _ = server.memory_mib()
+        server.state()  # what held it until now is of no interest
         under_attack = attackers.begin(fault, Target(server.port, full))
         during = client.calls(lambda _: not under_attack.done())
         try:
             saw = under_attack.result()
         except BrokenProcessPool:
             raise BenchError(f"the process of the hostile peers broke off: {fault.name}") from None
+        state = server.state()
         left = _left(server)
         client.calls(lambda count: count < 10)
         size_after, peak = server.memory_mib()
-    return Outcome(fault, saw, before, during, peak - size_before, size_after - size_before, left)
+    return Outcome(
+        fault,
+        saw,
+        before,
+        during,
+        held_ms=state.held_ms,
+        held_by=state.held_by,
+        grown_mib=peak - size_before,
+        kept_mib=size_after - size_before,
+        left=left,
+    )
 
 
 def _left(server: FaultyServer) -> dict[str, int]:
@@ -278,9 +334,11 @@ def _left(server: FaultyServer) -> dict[str, int]:
     limit = time.monotonic() + QUIET_S
     while True:
         state = server.state()
-        # The healthy client's.
-        left = {**state, "connections": state["connections"] - 1}
-        del left["port"]
+        left = {
+            "connections": state.connections - 1,  # the healthy client's
+            "streams": state.streams,
+            "calls": state.calls,
+        }
         if not any(left.values()) or time.monotonic() > limit:
             return left
         time.sleep(0.02)

@@ -50,9 +50,9 @@ def content(stream: int, data: bytes, *, end: bool = True) -> bytes:
     )
 
 
-def block_of(exchange: Exchange, extra: Iterable[tuple[str, str]] = ()) -> bytes:
+def block_of(path: str, extra: Iterable[tuple[str, str]] = ()) -> bytes:
     """Return the header block of a call, with other fields behind: literals of any length."""
-    block = plain(exchange.path)
+    block = plain(path)
     for name, value in extra:
         block += b"\x00" + _string(name) + _string(value)
     return block
@@ -60,7 +60,7 @@ def block_of(exchange: Exchange, extra: Iterable[tuple[str, str]] = ()) -> bytes
 
 def call(stream: int, exchange: Exchange) -> bytes:
     """Return a whole call."""
-    return head(stream, block_of(exchange)) + content(stream, exchange.request)
+    return head(stream, block_of(exchange.path)) + content(stream, exchange.request)
 
 
 def _string(text: str) -> bytes:
@@ -140,17 +140,15 @@ class Peer:
         left = memoryview(data)
         limit = time.monotonic() + PATIENCE_S
         while left and not self.closed:
-            readable, writable, _ = select.select(
-                [self._socket] if reads else [], [self._socket], [], 0.5
-            )
-            if readable:
+            ready = self._ready((select.POLLIN if reads else 0) | select.POLLOUT, 0.5)
+            if ready & ~select.POLLOUT:
                 self._read()
-            if writable and not self.closed:
+            if ready & select.POLLOUT and not self.closed:
                 try:
                     left = left[self._socket.send(left) :]
                 except OSError:
                     self._closed("reset")
-            if not reads and not writable:
+            if not reads and not ready:
                 return False  # both sides' buffers are full
             if time.monotonic() > limit:
                 raise TimeoutError("the server takes nothing, and does not close")
@@ -187,7 +185,7 @@ class Peer:
 
     def read(self, seconds: float) -> None:
         """Read what comes in this time, or at first."""
-        if not self.closed and select.select([self._socket], [], [], seconds)[0]:
+        if not self.closed and self._ready(select.POLLIN, seconds):
             self._read()
 
     def read_for(self, seconds: float) -> None:
@@ -201,6 +199,13 @@ class Peer:
         ended = self._ended
         self.send(call(self.stream(), exchange))
         self.until(lambda: self._ended > ended)
+
+    def _ready(self, events: int, seconds: float) -> int:
+        # Not `select`: there may be more than 1,024 peers.
+        poller = select.poll()
+        poller.register(self._socket, events)
+        ready = poller.poll(seconds * 1e3)
+        return ready[0][1] if ready else 0
 
     @property
     def _ended(self) -> int:
