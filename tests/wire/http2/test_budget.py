@@ -85,6 +85,15 @@ def test_frames_that_bring_nothing_have_a_budget(glitch: bytes) -> None:
     assert sent(connection)[-1] == "GoAway 3 ENHANCE_YOUR_CALM"
 
 
+def test_each_change_of_a_settings_frame_counts() -> None:
+    """A frame of thousands of changes is not one frame's work."""
+    connection = limited(Clock())
+    changes = [(int(Setting.INITIAL_WINDOW_SIZE), size) for size in range(10)]
+    connection.receive(settings(*changes))
+    assert not connection.failed
+    assert told(connection.receive(settings())) == [CALM]
+
+
 def test_resets_have_a_budget() -> None:
     """Streams that the peer resets (rapid reset, CVE-2023-44487), a few a second for ever."""
     clock = Clock()
