@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -31,6 +32,7 @@ from userservice.rpc import (
     connect,
     current_call,
 )
+from userservice.rpc.codec import MessageCodec
 from userservice.rpc.details import ErrorInfo
 
 LARGE = "x" * 200_000  # more than is worked on at once
@@ -175,6 +177,33 @@ async def test_a_large_message_does_not_hold_up_the_others(start: Start) -> None
             small += 1
         await reply
     assert small > 2  # one, where the loop is held up
+
+
+async def test_large_messages_are_decoded_one_after_the_other(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each thread more that computes keeps the event loop waiting for Python's lock."""
+    _, client = await start()
+    decode, threads = MessageCodec.decode, set()
+
+    def decode_somewhere(codec: MessageCodec, data: bytes, message_type: type[Any]) -> Any:
+        if message_type is GetStockRequest:
+            threads.add(threading.get_ident())
+        return decode(codec, data, message_type)
+
+    monkeypatch.setattr(MessageCodec, "decode", decode_somewhere)
+    method = "/inventory.v1.InventoryService/GetStock"
+
+    async def call() -> None:
+        async with client.channel.request(
+            method, Cardinality.UNARY_UNARY, Many, GetStockResponse
+        ) as large:
+            await large.send_message(Many(), end=True)
+            await large.recv_message()
+
+    await asyncio.gather(*(call() for _ in range(3)))
+    assert len(threads) == 1
+    assert threads != {threading.get_ident()}
 
 
 class Many:

@@ -5,6 +5,8 @@ that breaks off wakes them with the error.
 """
 
 import asyncio
+import concurrent.futures
+from functools import cache
 from typing import Any, Final
 
 from grpclib.encoding.base import CodecBase
@@ -20,6 +22,18 @@ from userservice.wire import compression, framing, http2
 # What is larger is decoded, compressed or inflated in a thread: on the loop, 4 MiB of small
 # fields would hold up everyone else for half a second. The way there and back takes 0.1 ms.
 AT_ONCE_MAX: Final = 128 * 1024  # bytes
+
+
+@cache
+def _decoding() -> concurrent.futures.Executor:
+    """Return the one thread that decodes large messages.
+
+    Each thread that computes keeps Python's lock for 5 ms whenever the event loop lets go of
+    it, which is a few times a call. Six of them made everyone wait for 0.2 s, and were not
+    faster: only one can compute.
+    """
+    return concurrent.futures.ThreadPoolExecutor(1, "decoding")
+
 
 # A frame within a message that brings less than this, and is not its last, brings nothing.
 _BRINGS_NOTHING: Final = 16  # bytes
@@ -221,7 +235,8 @@ class Exchange(Call):
             data = await self._inflated(data)
         if len(data) <= AT_ONCE_MAX:
             return codec.decode(data, message_type)
-        return await asyncio.to_thread(codec.decode, data, message_type)
+        loop = self.connection.loop
+        return await loop.run_in_executor(_decoding(), codec.decode, data, message_type)
 
     async def _inflated(self, data: bytes) -> bytes:
         encoding, limit = self.input_encoding, self.limits.max_receive_message_bytes
