@@ -528,6 +528,19 @@ def _large_messages(target: Target, field: bytes) -> Saw:
     return saw
 
 
+def fields_at_once(target: Target) -> Saw:
+    """Send messages of 127 KiB of fields that nobody knows, all that a window holds, at once."""
+    field = b"\xa0\x06\x01"
+    body = contract.framed(field * (127 * 1024 // len(field)))
+    with Peer(target.port) as peer:
+        for _ in target.times(3, 1):
+            streams = [_upload(peer, GET.path, body[:-1], end=False) for _ in range(30)]
+            answers = peer.saw[ANSWERED]
+            peer.send(b"".join(content(stream, body[-1:]) for stream in streams))
+            peer.until_saw(ANSWERED, answers + len(streams))
+        return peer.saw
+
+
 def gzip_bomb(target: Target) -> Saw:
     """Send a small message that inflates to a large one."""
     bomb = _bomb(1024 if target.full else 64)

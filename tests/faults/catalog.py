@@ -267,6 +267,12 @@ FAULTS: Final = (
         memory_mib=100,
     ),
     Fault(
+        title="30 messages of 127 KiB of small fields that nobody knows, at once",
+        attack=attacks.fields_at_once,
+        saw=(ANSWERED,),
+        memory_mib=16,
+    ),
+    Fault(
         title="A gzip bomb: 1 MiB that is 1 GiB",
         attack=attacks.gzip_bomb,
         saw=(EXHAUSTED,),
