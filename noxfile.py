@@ -209,6 +209,14 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def faults(session: nox.Session) -> None:
+    """Hostile peers at full size: print what they cost, and write docs/reference/faults.md."""
+    install(session, "test")
+    output = [] if session.posargs else ["--output=docs/reference/faults.md"]
+    session.run("python", "tests/faults/run.py", *output, *session.posargs)
+
+
+@nox.session
 def picture(session: nox.Session) -> None:
     """Draw the README's picture anew."""
     session.install(".")

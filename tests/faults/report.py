@@ -65,9 +65,9 @@ def table(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def missed(outcomes: Sequence[Outcome]) -> list[str]:
-    """Return a line for each fault that is over its budget."""
+    """Return a line for each fault that is over its budget, and why, where that is known."""
     return [
-        f"- {outcome.fault.title}: {'; '.join(misses)}."
+        f"- {outcome.fault.title}: {', '.join(misses)}. {outcome.fault.over}".rstrip()
         for outcome in outcomes
         if (misses := outcome.misses())
     ]

@@ -21,7 +21,7 @@ from tests.faults.measure import Attackers, FaultyServer, Outcome, put  # noqa: 
 
 
 def main() -> int:
-    """Put the faults, each on a server of its own; 1 where one is over its budget."""
+    """Put the faults, each on a server of its own; 1 where one should not be over its budget."""
     parser = argparse.ArgumentParser(description="Put faults on our server, at full size.")
     parser.add_argument("--output", type=Path, help="the document that is written")
     parser.add_argument("names", nargs="*", choices=[[], *(fault.name for fault in FAULTS)])
@@ -35,9 +35,8 @@ def main() -> int:
     print("\n".join(report.table(outcomes)))
     if arguments.output is not None:
         arguments.output.write_text(report.document(outcomes), "utf-8")
-    missed = report.missed(outcomes)
-    print("\n".join(missed), file=sys.stderr)
-    return 1 if missed else 0
+    print("\n".join(report.missed(outcomes)), file=sys.stderr)
+    return int(any(outcome.misses() and not outcome.fault.over for outcome in outcomes))
 
 
 def run(faults: list[Fault]) -> list[Outcome]:
