@@ -25,15 +25,20 @@ from inventory.client import InventoryClient
 from userservice.rpc import (
     DeadlineExceededError,
     InternalError,
+    Limits,
     ResourceExhaustedError,
     Server,
     UnavailableError,
+    UnimplementedError,
     UnknownError,
     connect,
 )
 from userservice.rpc.server_stream import ServerStream
 from userservice.rpc.testing import MemoryTransport, join
 from userservice.wire import framing, http2
+from userservice.wire.compression import Encoding
+from userservice.wire.http2 import frames
+from userservice.wire.http2.codes import PREFACE
 from userservice.wire.protobuf import encode
 
 E = TypeVar("E")
@@ -134,6 +139,10 @@ class Stock(InventoryServiceBase):
             await self.go_on.wait()
         return GetStockResponse(count=len(message.item))
 
+    async def list_stock(self, message: ListStockRequest) -> AsyncIterator[ListStockResponse]:
+        for item in ("x" * 500, "y"):
+            yield ListStockResponse(item=item)
+
     async def pick_items(
         self, messages: AsyncIterator[PickItemsRequest]
     ) -> AsyncIterator[PickItemsResponse]:
@@ -154,16 +163,32 @@ def stock() -> Stock:
     return Stock()
 
 
+Serve = Callable[..., Peer]
+
+
 @pytest.fixture
-async def client(stock: Stock) -> AsyncIterator[Peer]:
-    """A raw client, joined to a server."""
-    server = Server([stock])
-    peer = Peer(http2.Role.CLIENT, enable_push=0)
-    join(server.new_connection(), peer)
-    yield peer
-    await server.end_calls()
-    await asyncio.sleep(0.01)
-    assert peer.lost
+async def serve(stock: Stock) -> AsyncIterator[Serve]:
+    """Start a server with these options, and return a raw client that is joined to it."""
+    started = []
+
+    def joined(**options: Any) -> Peer:
+        server = Server([stock], **options)
+        peer = Peer(http2.Role.CLIENT, enable_push=0)
+        join(server.new_connection(), peer)
+        started.append((server, peer))
+        return peer
+
+    yield joined
+    for server, peer in started:
+        await server.end_calls()
+        await asyncio.sleep(0.01)
+        assert peer.lost
+
+
+@pytest.fixture
+async def client(serve: Serve) -> Peer:
+    """A raw client, joined to a server as it is without options."""
+    return serve()
 
 
 def status_of(trailers: http2.TrailersReceived | http2.ResponseReceived) -> str:
@@ -232,8 +257,9 @@ async def test_how_a_message_is_split_does_not_matter(client: Peer, size: int) -
     assert reply.data == framing.frame(encode(GetStockResponse(count=7)))
 
 
-async def test_a_message_larger_than_the_windows_arrives(client: Peer, stock: Stock) -> None:
+async def test_a_message_larger_than_the_windows_arrives(serve: Serve, stock: Stock) -> None:
     """While a message is incomplete, what is here of it opens the window for the rest."""
+    client = serve(limits=Limits(max_receive_message_bytes=10 * 2**20))
     await client.until(http2.SettingsReceived)
     stream = client.engine.open_stream(request_fields("GetStock"))
     left = memoryview(framing.frame(encode(GetStockRequest(item="x" * (9 * 2**20)))))
@@ -297,8 +323,9 @@ async def test_a_call_without_time_is_not_begun(client: Peer, stock: Stock) -> N
         ({"_method": "GET"}, "405", ""),
         ({"content_type": "text/plain"}, "415", "2"),
         ({"content_type": "application/grpc+json"}, "415", "2"),
-        ({"grpc_timeout": "soon"}, "200", "2"),
-        ({"grpc_timeout": "9" * 400 + "S"}, "200", "2"),
+        ({"grpc_timeout": "soon"}, "400", "13"),
+        ({"grpc_timeout": "9" * 400 + "S"}, "400", "13"),
+        ({"grpc_encoding": "br"}, "200", "12"),
     ],
 )
 async def test_what_is_no_call_is_refused(
@@ -320,15 +347,6 @@ async def test_headers_that_are_too_large_are_refused(client: Peer) -> None:
     assert refusal.headers.get(":status") == "431"
     client.call("GetStock", GetStockRequest(item="x"))
     assert status_of(await client.until(http2.TrailersReceived)) == "0"
-
-
-async def test_a_compressed_message_is_unimplemented(client: Peer, stock: Stock) -> None:
-    """grpc's compression.md: a server that cannot read it says so."""
-    stream = client.engine.open_stream(request_fields("GetStock"))
-    client.engine.send_data(stream, b"\x01\0\0\0\x02ab", end_stream=True)
-    client.flush()
-    assert status_of(await client.until(http2.ResponseReceived)) == "12"
-    assert not stock.seen
 
 
 async def test_a_broken_frame_is_answered_before_the_end(client: Peer) -> None:
@@ -681,7 +699,7 @@ def breaks_the_protocol(server: Peer, stream: http2.Stream) -> None:
 
 
 def is_compressed(server: Peer, stream: http2.Stream) -> None:
-    """Answer with a compressed message, which nobody asked for."""
+    """Answer with a message that is marked as compressed, and say not how."""
     server.engine.send_headers(stream, REPLY)
     server.engine.send_data(stream, b"\x01\0\0\0\x01x")
     server.engine.send_headers(stream, OK, end_stream=True)
@@ -692,7 +710,7 @@ def is_compressed(server: Peer, stream: http2.Stream) -> None:
     [
         (ends_with_data, InternalError),
         (ends_within_a_message, InternalError),
-        (ends_without_a_message, InternalError),
+        (ends_without_a_message, UnimplementedError),
         (has_no_status, UnknownError),
         (has_an_odd_status, UnknownError),
         (is_a_web_page, UnknownError),
@@ -865,3 +883,238 @@ async def test_a_status_without_messages_is_told_to_each_who_asks(start: Start) 
         await asking
     with pytest.raises(ResourceExhaustedError):
         await anext(lines)
+
+
+# Limits and compression, frame by frame
+
+
+async def test_a_message_over_the_limit_is_refused_from_its_prefix(
+    serve: Serve, stock: Stock
+) -> None:
+    """Nothing of it need have come, and what comes all the same is not kept."""
+    client = serve(limits=Limits(max_receive_message_bytes=100))
+    await client.until(http2.SettingsReceived)
+    stream = client.engine.open_stream(request_fields("GetStock"))
+    client.engine.send_data(stream, b"\0\0\0\0\x65")
+    client.flush()
+    assert status_of(await client.until(http2.ResponseReceived)) == "8"
+    assert not stock.seen
+    client.call("GetStock", GetStockRequest(item="x"))
+    assert status_of(await client.until(http2.TrailersReceived)) == "0"
+
+
+@pytest.mark.parametrize("method", ["GetStock", "ListStock"])
+@pytest.mark.parametrize("count", [0, 2])
+async def test_one_message_is_one(client: Peer, stock: Stock, method: str, count: int) -> None:
+    """UNIMPLEMENTED where it is none, or two (statuscodes.md, "cardinality violation")."""
+    client.call(method, *[GetStockRequest(item="x")] * count)
+    refusal = await client.until(http2.ResponseReceived)
+    assert status_of(refusal) == "12"
+    assert "one message" in (refusal.headers.get("grpc-message") or "")
+    assert not stock.seen
+
+
+async def test_a_request_is_whole_when_it_has_ended(client: Peer, stock: Stock) -> None:
+    """Its handler waits for the end: another message may still come, and would be refused."""
+    stream = client.engine.open_stream(request_fields("GetStock"))
+    client.engine.send_data(stream, framing.frame(encode(GetStockRequest(item="x"))))
+    client.flush()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not stock.seen
+    client.engine.send_data(stream, b"", end_stream=True)
+    client.flush()
+    assert status_of(await client.until(http2.TrailersReceived)) == "0"
+    assert stock.seen == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message", "status"),
+    [
+        ({"grpc_encoding": "gzip"}, b"\x01\0\0\0\x02ab", "13"),
+        ({"grpc_encoding": "identity"}, b"\x01\0\0\0\x02ab", "13"),
+        ({}, b"\x01\0\0\0\x02ab", "13"),
+        ({"grpc_encoding": "gzip"}, framing.frame(encode(GetStockRequest(item="x"))), "0"),
+    ],
+    ids=["broken", "marked in spite of identity", "marked without an encoding", "not marked"],
+)
+async def test_a_compressed_message_is_what_its_headers_say(
+    client: Peer, fields: dict[str, str], message: bytes, status: str
+) -> None:
+    """grpc's compression.md: INTERNAL where it is not; a message may also not be compressed."""
+    stream = client.engine.open_stream(request_fields("GetStock", **fields))
+    client.engine.send_data(stream, message, end_stream=True)
+    client.flush()
+    kind = http2.TrailersReceived if status == "0" else http2.ResponseReceived
+    assert status_of(await client.until(kind)) == status
+
+
+async def test_an_unknown_encoding_is_told_the_known_ones(client: Peer, stock: Stock) -> None:
+    """In the header field, and in words."""
+    client.call("GetStock", GetStockRequest(item="x"), grpc_encoding="br")
+    refusal = await client.until(http2.ResponseReceived)
+    assert status_of(refusal) == "12"
+    assert refusal.headers.get("grpc-accept-encoding") == "identity,gzip,deflate"
+    assert "identity,gzip,deflate" in (refusal.headers.get("grpc-message") or "")
+    assert not stock.seen
+
+
+@pytest.mark.parametrize(
+    ("accepted", "encoding", "flag"),
+    [
+        ("gzip", "gzip", 1),
+        ("identity, deflate ,gzip", "gzip", 1),
+        ("deflate", None, 0),
+        ("", None, 0),
+    ],
+)
+async def test_a_reply_is_compressed_where_the_client_reads_it(
+    serve: Serve, accepted: str, encoding: str | None, flag: int
+) -> None:
+    """It is not where compressing would bring nothing, either; the flag says so."""
+    client = serve(compression=Encoding.GZIP)
+    client.call("ListStock", ListStockRequest(), grpc_accept_encoding=accepted)
+    assert status_of(await client.until(http2.TrailersReceived)) == "0"
+    [reply] = client.of(http2.ResponseReceived)
+    assert reply.headers.get("grpc-encoding") == encoding
+    large, small = client.of(http2.DataReceived)
+    assert (large.data[0], small.data[0]) == (flag, 0)
+    assert (len(large.data) < 100) is bool(flag)
+
+
+async def test_pings_without_need_end_the_connection(client: Peer) -> None:
+    """gRFC A8: two are let go by, and the next one ends it with the text that clients know."""
+    for count in range(1, 4):
+        client.engine.ping(b"12345678")
+        client.flush()
+        await client.until(http2.PingAcknowledged, count)
+    client.engine.ping(b"12345678")
+    client.flush()
+    goaway = await client.until(http2.GoawayReceived)
+    assert goaway.code == http2.ErrorCode.ENHANCE_YOUR_CALM
+    assert goaway.debug == b"too_many_pings"
+
+
+async def test_pings_of_who_is_sent_something_are_free(client: Peer) -> None:
+    """They measure the link, as grpc-go does for each round trip of data."""
+    for count in range(1, 11):
+        client.call("GetStock", GetStockRequest(item="x"))
+        await client.until(http2.TrailersReceived, count)
+        client.engine.ping(b"12345678")
+        client.flush()
+        await client.until(http2.PingAcknowledged, count)
+    assert not client.of(http2.GoawayReceived)
+
+
+async def test_one_byte_of_a_message_at_a_time_has_an_end(serve: Serve) -> None:
+    """Frames that bring nothing have a budget, also where HTTP/2 sees nothing odd in them."""
+    client = serve(limits=Limits(glitch_burst=50, glitches_per_s=0))
+    await client.until(http2.SettingsAcknowledged)
+    stream = client.engine.open_stream(request_fields("GetStock"))
+    message = framing.frame(encode(GetStockRequest(item="x" * 100)))
+    for byte in message:
+        client.engine.send_data(stream, bytes([byte]))
+    client.flush()
+    goaway = await client.until(http2.GoawayReceived)
+    assert goaway.code == http2.ErrorCode.ENHANCE_YOUR_CALM
+    assert goaway.debug == b"too many frames that bring nothing"
+
+
+async def test_small_messages_bring_something(serve: Serve) -> None:
+    """Any number of them, also where prefix and message come apart."""
+    client = serve(limits=Limits(glitch_burst=20, glitches_per_s=0))
+    await client.until(http2.SettingsAcknowledged)
+    stream = client.engine.open_stream(request_fields("PickItems"))
+    message = framing.frame(encode(PickItemsRequest(count=1)))
+    for _ in range(200):
+        client.engine.send_data(stream, message[:5])
+        client.engine.send_data(stream, message[5:])
+    client.engine.send_data(stream, b"", end_stream=True)
+    client.flush()
+    assert status_of(await client.until(http2.TrailersReceived)) == "0"
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [b"", PREFACE[:10], PREFACE, PREFACE + frames.settings({})[:-1] + b"", None],
+    ids=["nothing", "half a preface", "a preface", "no whole settings", "half a header block"],
+)
+async def test_what_was_begun_is_not_waited_for_for_ever(stock: Stock, begun: bytes | None) -> None:
+    """ENHANCE_YOUR_CALM says what did not come."""
+    server = Server([stock], limits=Limits(handshake_s=0.05))
+    if begun is None:
+        block = frames.frame(http2.FrameType.HEADERS, 0, 1, b"\x83")  # no END_HEADERS
+        begun = PREFACE + frames.settings({}) + block
+    silent = Silent(begun)
+    connection = server.new_connection()
+    join(connection, silent)
+    async with asyncio.timeout(5):
+        while not silent.lost:
+            await asyncio.sleep(0.01)
+    assert b"did not come within 0.05 s" in silent.received
+    await server.end_calls()
+
+
+class Silent(asyncio.Protocol):
+    """A client that says what it is given, and no more."""
+
+    def __init__(self, begun: bytes) -> None:
+        self.begun = begun
+        self.received = b""
+        self.lost = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, MemoryTransport)
+        transport.write(self.begun)
+
+    def data_received(self, data: bytes) -> None:
+        self.received += data
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
+
+
+async def test_a_handshake_that_is_done_is_not_hurried(serve: Serve) -> None:
+    """A connection may be idle afterwards."""
+    client = serve(limits=Limits(handshake_s=0.02))
+    await client.until(http2.SettingsAcknowledged)
+    await asyncio.sleep(0.06)
+    client.call("GetStock", GetStockRequest(item="x"))
+    assert status_of(await client.until(http2.TrailersReceived)) == "0"
+
+
+def sends_two_messages(server: Peer, stream: http2.Stream) -> None:
+    """Answer with two messages where one belongs."""
+    server.answer(stream, GetStockResponse(), GetStockResponse())
+
+
+def compresses_with_something_else(server: Peer, stream: http2.Stream) -> None:
+    """Answer with an encoding that the client does not read."""
+    server.engine.send_headers(stream, (*REPLY, ("grpc-encoding", "br")))
+    server.engine.send_headers(stream, OK, end_stream=True)
+
+
+def sends_too_large_a_message(server: Peer, stream: http2.Stream) -> None:
+    """Begin a message that is larger than the client takes."""
+    server.engine.send_headers(stream, REPLY)
+    server.engine.send_data(stream, b"\0\x10\0\0\0")
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (sends_two_messages, UnimplementedError),
+        (compresses_with_something_else, InternalError),
+        (sends_too_large_a_message, ResourceExhaustedError),
+    ],
+)
+async def test_a_reply_that_is_too_much_has_a_status(
+    start: Start, answer: Callable[[Peer, http2.Stream], None], error: type[Exception]
+) -> None:
+    """The client makes it up, and leaves the call."""
+    server, client = start()
+    call = asyncio.create_task(client.get_stock(GetStockRequest()))
+    answer(server, (await server.until(http2.RequestReceived)).stream)
+    server.flush()
+    with pytest.raises(error):
+        await call

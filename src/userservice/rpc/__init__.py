@@ -27,9 +27,11 @@ from userservice.rpc.errors import (
     UnimplementedError,
     UnknownError,
 )
+from userservice.rpc.limits import Limits
 from userservice.rpc.server import Server, Service
 from userservice.rpc.stub import ResponseStream, Stub
 from userservice.rpc.target import TargetError
+from userservice.wire.compression import Encoding
 
 __all__ = [
     "AbortedError",
@@ -39,10 +41,12 @@ __all__ = [
     "Channel",
     "DataLossError",
     "DeadlineExceededError",
+    "Encoding",
     "ErrorMapping",
     "FailedPreconditionError",
     "InternalError",
     "InvalidArgumentError",
+    "Limits",
     "Metadata",
     "NotFoundError",
     "OutOfRangeError",

@@ -4,15 +4,45 @@ betterproto2's generated bases hand a handler the request message and nothing
 else; ``current_call()`` gives it the rest. Nothing is built before it is read.
 """
 
+import math
 from contextvars import ContextVar
 from typing import Any, Protocol
 
-import grpclib.server
 from grpclib.metadata import Deadline
+from grpclib.protocol import Peer
 from multidict import MultiDict
 
 from userservice.rpc.errors import Metadata
 from userservice.rpc.target import host_and_port
+from userservice.wire.compression import Encoding
+
+
+class ServedStream(Protocol):
+    """The stream of a call that is being served."""
+
+    metadata: Any
+    """What the client sent with the call."""
+    compression: Encoding | None
+    """What the reply is compressed with, if the client reads it."""
+    compresses: bool
+    """Whether the next messages are."""
+    deadline_at: float
+    """When the call must be over, by the loop's clock."""
+
+    @property
+    def deadline(self) -> Deadline | None:
+        """When the call must be over, or None."""
+
+    @property
+    def peer(self) -> Peer:
+        """The client's address and certificate."""
+
+    @property
+    def call(self) -> "Call":
+        """The call as its handler sees it."""
+
+    async def send_initial_metadata(self) -> None:
+        """Send the headers, before the first message does."""
 
 
 class Call:
@@ -20,7 +50,7 @@ class Call:
 
     __slots__ = ("_initial", "_stream", "_trailing", "method")
 
-    def __init__(self, stream: grpclib.server.Stream[Any, Any], method: str) -> None:
+    def __init__(self, stream: ServedStream, method: str) -> None:
         self._stream = stream
         self._initial: Metadata | None = None
         self._trailing: Metadata | None = None
@@ -30,7 +60,8 @@ class Call:
     @property
     def metadata(self) -> Metadata:
         """What the client sent with the call, in order; a ``-bin`` key has bytes."""
-        return self._stream.metadata  # type: ignore[return-value]  # set before the handler runs, and a MultiDict under a NewType
+        metadata: Metadata = self._stream.metadata
+        return metadata
 
     @property
     def deadline(self) -> Deadline | None:
@@ -50,6 +81,27 @@ class Call:
         if not isinstance(address, tuple):
             return "unix"
         return host_and_port(address)
+
+    @property
+    def compression(self) -> Encoding | None:
+        """What the reply is compressed with, where the client reads it; None for nothing.
+
+        It is the server's until it is set, and counts when the reply begins.
+        """
+        return self._stream.compression
+
+    @compression.setter
+    def compression(self, encoding: Encoding | None) -> None:
+        self._stream.compression = encoding
+
+    @property
+    def compresses(self) -> bool:
+        """Whether the next messages are compressed; set it for each that must not be."""
+        return self._stream.compresses
+
+    @compresses.setter
+    def compresses(self, compresses: bool) -> None:
+        self._stream.compresses = compresses
 
     @property
     def initial_metadata(self) -> Metadata:
@@ -84,14 +136,6 @@ class Call:
         await self._stream.send_initial_metadata()
 
 
-class ServedStream(Protocol):
-    """The stream of a call that is being served."""
-
-    @property
-    def call(self) -> Call:
-        """The call as its handler sees it."""
-
-
 _current: ContextVar[ServedStream] = ContextVar("current_call")
 
 
@@ -105,6 +149,12 @@ def current_call() -> Call:
         return _current.get().call
     except LookupError:
         raise LookupError("current_call() outside of a handler: no call is being served") from None
+
+
+def inherited_deadline() -> float:
+    """Return when the call that the running handler serves must be over; infinity for never."""
+    served = _current.get(None)
+    return math.inf if served is None else served.deadline_at
 
 
 enter_call = _current.set

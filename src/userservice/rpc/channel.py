@@ -10,12 +10,16 @@ from grpclib.encoding.base import GRPC_CONTENT_TYPE
 from grpclib.metadata import USER_AGENT, Deadline
 
 from userservice.rpc import _seams
+from userservice.rpc.call import inherited_deadline
 from userservice.rpc.client_connection import ClientConnection
 from userservice.rpc.client_stream import ClientStream
 from userservice.rpc.codec import MessageCodec, StatusDetailsCodec
 from userservice.rpc.deadlines import Deadlines
 from userservice.rpc.errors import UnavailableError
+from userservice.rpc.limits import DEFAULT_LIMITS, Limits
+from userservice.rpc.metadata import ACCEPT_ENCODING
 from userservice.rpc.target import parse_target, reason_of
+from userservice.wire.compression import Encoding
 
 S = TypeVar("S")
 R = TypeVar("R")
@@ -26,16 +30,27 @@ _FIELDS_MAX = 256  # methods and timeouts whose fields are kept
 class Channel(_seams.ChannelFace):
     """A connection to one server, made on the first call, and again after it is lost."""
 
-    def __init__(self, target: str, *, config: Configuration | None = None) -> None:
+    def __init__(
+        self,
+        target: str,
+        *,
+        config: Configuration | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+        compression: Encoding | None = None,
+    ) -> None:
         parsed = parse_target(target)
         self.target = target
+        self.limits = limits
+        self.compression = compression
         self.codec = MessageCodec()
         self.details_codec = StatusDetailsCodec()
         self._closed = False
         # The one in use, and those that only carry on with their calls. They do not know
         # the channel: one that is forgotten can be told so.
         self._connections: WeakSet[ClientConnection] = WeakSet()
-        self._fields: dict[tuple[str, str | None], tuple[tuple[str, str], ...]] = {}
+        self._fields: dict[
+            tuple[str, str | None, Encoding | None], tuple[tuple[str, str], ...]
+        ] = {}
         super().__init__(
             parsed.host,
             parsed.port,
@@ -82,16 +97,27 @@ class Channel(_seams.ChannelFace):
             left_s = deadline.time_remaining()
             timeout = left_s if timeout is None else min(timeout, left_s)
         deadline_at = math.inf if timeout is None else self.loop.time() + timeout
+        # A handler's own deadline goes with the calls that it makes (gRPC's guide to deadlines).
+        deadline_at = min(deadline_at, inherited_deadline())
         return ClientStream(
-            self, name, cardinality, request_type, reply_type, metadata, deadline_at
+            self,
+            name,
+            cardinality,
+            request_type,
+            reply_type,
+            metadata,
+            deadline_at,
+            self.compression,
         )
 
-    def request_fields(self, path: str, timeout: str | None) -> tuple[tuple[str, str], ...]:
-        """Return the header fields that every call of a method with a timeout has.
+    def request_fields(
+        self, path: str, timeout: str | None, encoding: Encoding | None
+    ) -> tuple[tuple[str, str], ...]:
+        """Return the header fields that all calls of a method with a timeout and encoding have.
 
         They are kept, and so is the block that the connection makes of them.
         """
-        fields = self._fields.get((path, timeout))
+        fields = self._fields.get((path, timeout, encoding))
         if fields is None:
             if len(self._fields) >= _FIELDS_MAX:
                 self._fields.clear()
@@ -103,10 +129,13 @@ class Channel(_seams.ChannelFace):
                 ("te", "trailers"),
                 ("content-type", GRPC_CONTENT_TYPE),
                 ("user-agent", USER_AGENT),
+                ACCEPT_ENCODING,
             )
+            if encoding is not None:
+                fields += (("grpc-encoding", encoding.value),)
             if timeout is not None:
                 fields += (("grpc-timeout", timeout),)
-            self._fields[path, timeout] = fields
+            self._fields[path, timeout, encoding] = fields
         return fields
 
     def connection_at_hand(self) -> ClientConnection | None:
@@ -139,7 +168,7 @@ class Channel(_seams.ChannelFace):
 
     def new_connection(self) -> ClientConnection:
         """Return what handles the next connection."""
-        connection = ClientConnection(self.config)
+        connection = ClientConnection(self.config, self.limits)
         self._connections.add(connection)
         if self._closed:  # the socket is there by now, and goes with it
             connection.shut_down("the channel is closed")
@@ -154,15 +183,23 @@ class Channel(_seams.ChannelFace):
         self.use_connection(None)
 
 
-def connect(target: str, *, config: Configuration | None = None) -> Channel:
+def connect(
+    target: str,
+    *,
+    config: Configuration | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    compression: Encoding | None = None,
+) -> Channel:
     """Return a channel to the target; any generated stub takes it.
 
     Args:
         target: ``host:port``, ``[v6]:port``, or ``unix:path``; nothing is sent
             before the first call.
         config: grpclib's own settings: windows and keepalive.
+        limits: how much is taken of the server.
+        compression: what requests are compressed with.
 
     Raises:
         TargetError: the text names no target.
     """
-    return Channel(target, config=config)
+    return Channel(target, config=config, limits=limits, compression=compression)

@@ -10,6 +10,7 @@ from grpclib.config import Configuration
 
 from userservice.rpc.connection import Call, Connection
 from userservice.rpc.errors import UnavailableError
+from userservice.rpc.limits import DEFAULT_LIMITS, Limits
 from userservice.wire import http2
 from userservice.wire.http2.headers import Fields
 
@@ -26,10 +27,11 @@ class ClientConnection(Connection):
 
     Args:
         config: grpclib's settings: windows and keepalive.
+        limits: how much is taken of the server.
     """
 
-    def __init__(self, config: Configuration) -> None:
-        super().__init__(http2.Role.CLIENT, config)
+    def __init__(self, config: Configuration, limits: Limits = DEFAULT_LIMITS) -> None:
+        super().__init__(http2.Role.CLIENT, config, limits)
         # Calls that wait, first come first served, until the server takes another stream. One
         # that is told to try keeps its place until it has its stream.
         self._queue: deque[asyncio.Future[None]] = deque()
@@ -123,6 +125,7 @@ class ClientConnection(Connection):
 
     def settings_changed(self) -> None:
         """Let who waits in line try: the server may take more streams now."""
+        super().settings_changed()
         self._settings_known = True
         self.let_next_try()
 

@@ -33,13 +33,16 @@ from userservice.rpc.errors import (
     Metadata,
     RpcError,
     UnavailableError,
+    UnimplementedError,
     rpc_error,
 )
-from userservice.rpc.exchange import Exchange
+from userservice.rpc.exchange import AT_ONCE_MAX, Exchange
+from userservice.rpc.limits import Limits
 from userservice.rpc.metadata import read_metadata
 from userservice.rpc.response import Outcome, Response, read_response, read_trailers
 from userservice.rpc.timeout import encode_timeout
 from userservice.wire import framing, http2
+from userservice.wire.compression import Encoding
 from userservice.wire.http2.headers import Fields
 
 S = TypeVar("S")
@@ -99,8 +102,14 @@ class Caller(Protocol):
     def deadlines(self) -> Deadlines:
         """What watches the deadlines of its calls."""
 
-    def request_fields(self, path: str, timeout: str | None) -> tuple[tuple[str, str], ...]:
-        """Return the header fields that every call of a method with a timeout has."""
+    @property
+    def limits(self) -> Limits:
+        """How much is taken of the server."""
+
+    def request_fields(
+        self, path: str, timeout: str | None, encoding: Encoding | None
+    ) -> tuple[tuple[str, str], ...]:
+        """Return the header fields that all calls like this one have."""
 
     def connection_at_hand(self) -> ClientConnection | None:
         """Return a connection that takes new calls, or None."""
@@ -120,12 +129,14 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
         recv_type: the class of the reply messages.
         metadata: what is sent with the call: a mapping, or pairs.
         deadline_at: when the call must be over, by the loop's clock; infinity for no limit.
+        compression: what the request is compressed with.
     """
 
     connection: ClientConnection
     _headers: http2.HeaderBlock | None = None
     _initial: Metadata | None = None
     _peer: Peer | None = None
+    _received = False
     _trailers: http2.HeaderBlock | None = None
     _trailing: Metadata | None = None
 
@@ -138,8 +149,12 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
         recv_type: type[R],
         metadata: Any,
         deadline_at: float,
+        compression: Encoding | None,
     ) -> None:
-        self._input = framing.MessageReader()
+        self.limits = limits = caller.limits
+        self._input = framing.MessageReader(limits.max_receive_message_bytes)
+        if compression is not None:
+            self.output_encoding = compression
         self._caller = caller
         self._path = path
         self._cardinality = cardinality
@@ -190,7 +205,7 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
         if self.deadline_at < math.inf:
             left_s = self.deadline_at - caller.loop.time()
             timeout = encode_timeout(max(left_s, 0))
-        fields = caller.request_fields(self._path, timeout)
+        fields = caller.request_fields(self._path, timeout, self.output_encoding)
         connection = caller.connection_at_hand()
         stream = None
         if connection is not None:
@@ -253,6 +268,10 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
             (message,) = await caller.events.send_message(message)
         # Before the request: nothing is sent for a message that cannot be.
         data = caller.codec.encode(message, self._send_type)
+        if len(data) > self.limits.max_send_message_bytes:
+            raise self.refuse_to_send(len(data))
+        if self.output_encoding is not None:
+            data = await self.compressed(data)
         if not self._send_request_done:
             await self.send_request()
         end = end or not streaming
@@ -336,6 +355,7 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
         if response is None:
             subtype = self._caller.codec.__content_subtype__
             response = headers.meaning = read_response(headers, subtype)
+        self.input_encoding = response.encoding
         return response
 
     async def recv_message(self) -> R | None:
@@ -347,10 +367,13 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
                 self._raise_again()
                 return None
             await self.woken()
-        if type(data) is framing.CompressedMessage:
-            raise InternalError("the server sent a compressed message, which was not asked for")
+        self._received = True
         caller = self._caller
-        message: R = caller.codec.decode(data, self._recv_type)
+        message: R
+        if len(data) > AT_ONCE_MAX or type(data) is framing.CompressedMessage:
+            message = await self.decoded(data, caller.codec, self._recv_type)
+        else:
+            message = caller.codec.decode(data, self._recv_type)
         if caller.events.hears[RecvMessage]:
             (message,) = await caller.events.recv_message(message)
         return message
@@ -382,12 +405,7 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
             return
         if not (self.input_ended or self._end_done):
             raise ProtocolError("Outgoing stream was not ended")
-        if not self.input_ended:
-            self.discard_input()  # or what nobody reads would hold up the status
-        while not self.input_ended:
-            if self.failure is not None:
-                raise self.failure
-            await self.woken()
+        await self._await_end()
         self._recv_trailing_metadata_done = True
         outcome = self._read_outcome()
         if outcome is None or self._trailers is None:
@@ -395,6 +413,25 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
         if self._reply is not None or self._caller.events.hears[RecvTrailingMetadata]:
             await self._tell_trailing(outcome, self._trailers)
         self._raise(outcome)
+
+    async def _await_end(self) -> None:
+        """Wait for the end of the reply; what is left of it is not read.
+
+        Raises:
+            UnimplementedError: a message follows the only one (statuscodes.md, "response
+                cardinality violation").
+        """
+        whole = self._received and not self._cardinality.server_streaming
+        if not (self.input_ended or whole):
+            self.discard_input()  # or what nobody reads would hold up the status
+        while True:
+            if whole and (self._input.messages or self._input.has_part):
+                raise UnimplementedError("the server sent more than the one message of its reply")
+            if self.input_ended:
+                return
+            if self.failure is not None:
+                raise self.failure
+            await self.woken()
 
     def _read_outcome(self) -> Outcome | None:
         """Return how the server ended the call, where it did."""

@@ -13,6 +13,7 @@ from grpclib.config import Configuration
 from grpclib.protocol import Peer
 
 from userservice.rpc.keepalive import Keepalive
+from userservice.rpc.limits import Limits
 from userservice.rpc.wakeup import Wakeup
 from userservice.wire import http2
 
@@ -26,8 +27,6 @@ _UNREAD_MAX: Final = 2**20  # bytes
 # What many calls send who go on together leaves after so many of them: the other side has
 # something to do while the rest goes on.
 _TOGETHER: Final = 32
-
-_HEADER_LIST_MAX: Final = 64 * 1024  # bytes, as grpclib announces
 
 _GOODBYE_S: Final = 1.0  # for a peer to take what is written to it, before its connection is cut
 
@@ -86,7 +85,8 @@ class Connection(asyncio.BufferedProtocol):
     Args:
         role: which side this is.
         config: grpclib's settings: windows and keepalive.
-        settings: what else is announced to the other side.
+        limits: how much is taken of the other side.
+        settings: what else is announced to it.
     """
 
     lingers = False
@@ -94,13 +94,18 @@ class Connection(asyncio.BufferedProtocol):
     closed already is answered with a reset, which takes from the peer what it has not read:
     the last messages, and the GOAWAY that says why."""
 
-    def __init__(self, role: http2.Role, config: Configuration, **settings: int) -> None:
+    def __init__(
+        self, role: http2.Role, config: Configuration, limits: Limits, **settings: int
+    ) -> None:
         announced = http2.Settings(
             initial_window_size=config.http2_stream_window_size,
-            max_header_list_size=_HEADER_LIST_MAX,
+            max_header_list_size=limits.max_header_list_bytes,
             **settings,
         )
-        self.engine = http2.Connection(role, announced, window=config.http2_connection_window_size)
+        self.engine = http2.Connection(
+            role, announced, window=config.http2_connection_window_size, rates=limits.rates
+        )
+        self.limits = limits
         self.nobody = Nobody(self.engine)
         self._buffer = _shared_buffer()
         self.loop = asyncio.get_running_loop()
@@ -112,6 +117,11 @@ class Connection(asyncio.BufferedProtocol):
         """Why the connection was closed, or takes no new calls."""
         self._transport: asyncio.Transport | None = None
         self._cut: asyncio.TimerHandle | None = None
+        # Runs until the other side's settings are here, and while a header block has no end.
+        self._patience: asyncio.TimerHandle | None = None
+        self._greeted = False
+        self.sent_since_ping = False
+        """Whether anything of a call was sent since the other side's last ping."""
         self._keepalive = Keepalive(config, self.loop, self._ping, self._unanswered)
         self._flush_planned = False
         self._unsent = 0
@@ -130,6 +140,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
             return
         self._keepalive.start()
+        self._patience = self.loop.call_later(self.limits.handshake_s, self._lose_patience)
         self.flush()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # asyncio's interface
@@ -174,6 +185,8 @@ class Connection(asyncio.BufferedProtocol):
             self.flush()
         if self.paused:
             self._cut_off_who_does_not_read()
+        if self.engine.holds_block or self._patience is not None:
+            self._watch_the_clock()
 
     def _let_go_on(self, woken: list[Wakeup]) -> None:
         waiters = iter(woken)
@@ -191,6 +204,38 @@ class Connection(asyncio.BufferedProtocol):
             waiter.go_on_soon()
         else:
             self._woken.append(waiter)
+
+    def _watch_the_clock(self) -> None:
+        """Start or stop the timer of what the other side has begun, and has to end."""
+        waits = (self.engine.holds_block or not self._greeted) and not self.closed
+        if self._patience is None and waits:
+            self._patience = self.loop.call_later(self.limits.handshake_s, self._lose_patience)
+        elif self._patience is not None and not waits:
+            self._patience.cancel()
+            self._patience = None
+
+    def _lose_patience(self) -> None:
+        what = "header block" if self._greeted else "preface and settings"
+        self._patience = None
+        self.give_up(
+            http2.ProtocolError(
+                http2.ErrorCode.ENHANCE_YOUR_CALM,
+                f"the {what} did not come within {self.limits.handshake_s:g} s",
+            )
+        )
+
+    def spend_glitch(self) -> None:
+        """Count a frame that brings nothing; close where there were too many."""
+        try:
+            self.engine.spend_glitch()
+        except http2.ProtocolError as error:
+            self.give_up(error)
+
+    def give_up(self, error: http2.ProtocolError) -> None:
+        """Say what is wrong with the other side, and close."""
+        if not self.closed:
+            self.engine.fail(error)
+            self.failed(error)
 
     def _cut_off_who_does_not_read(self) -> None:
         if self._transport is not None and self._transport.get_write_buffer_size() > _UNREAD_MAX:
@@ -210,8 +255,10 @@ class Connection(asyncio.BufferedProtocol):
         """End every call: there is nobody on the other side."""
         self.closed = True
         self._keepalive.stop()
-        if self._cut is not None:
-            self._cut.cancel()
+        for timer in (self._cut, self._patience):
+            if timer is not None:
+                timer.cancel()
+        self._patience = None
         self.reason = self.reason or (str(exc) if exc else "the other side closed it")
         self.break_off()
 
@@ -252,6 +299,7 @@ class Connection(asyncio.BufferedProtocol):
             size: in bytes.
         """
         self._unsent += size
+        self.sent_since_ping = True
         if self._unsent >= _UNSENT_MAX:
             self.flush()
         else:
@@ -337,7 +385,11 @@ class Connection(asyncio.BufferedProtocol):
             stream.owner.room_opened()
 
     def settings_changed(self) -> None:
-        """Hear that the peer's settings changed."""
+        """Hear that the peer's settings are here, or changed."""
+        self._greeted = True
+
+    def pinged(self) -> None:
+        """Hear that the peer asked for a sign of life."""
 
     def goes_away(self, event: http2.GoawayReceived) -> None:
         """Hear that the peer takes no new streams."""
@@ -385,8 +437,12 @@ def _failed(connection: Connection, event: http2.ConnectionFailed) -> None:
     connection.failed(event.error)
 
 
+def _pinged(connection: Connection, _: http2.PingReceived) -> None:
+    connection.pinged()
+
+
 def _nothing(_: Connection, _event: http2.Event) -> None:
-    """An interim response, our settings acknowledged, a ping answered: all is done."""
+    """An interim response, our settings acknowledged: all is done."""
 
 
 _HEARD: Final[dict[type, Callable[[Connection, Any], None]]] = {
@@ -397,7 +453,7 @@ _HEARD: Final[dict[type, Callable[[Connection, Any], None]]] = {
     http2.WindowOpened: _room_opened,
     http2.SettingsReceived: _settings_changed,
     http2.SettingsAcknowledged: _nothing,
-    http2.PingReceived: _nothing,
+    http2.PingReceived: _pinged,
     http2.PingAcknowledged: _ping_acknowledged,
     http2.GoawayReceived: _goes_away,
     http2.ConnectionFailed: _failed,

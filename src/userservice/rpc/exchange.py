@@ -4,13 +4,25 @@ Whoever waits, waits here: for a message, for room in a window, or for the socke
 that breaks off wakes them with the error.
 """
 
+import asyncio
+from typing import Any, Final
+
+from grpclib.encoding.base import CodecBase
 from grpclib.exceptions import ProtocolError, StreamTerminatedError
 
 from userservice.rpc.connection import Call, Connection
-from userservice.rpc.errors import InternalError
+from userservice.rpc.errors import InternalError, ResourceExhaustedError
+from userservice.rpc.limits import Limits
 from userservice.rpc.turn import Turn
 from userservice.rpc.wakeup import Wakeup
-from userservice.wire import framing, http2
+from userservice.wire import compression, framing, http2
+
+# What is larger is decoded, compressed or inflated in a thread: on the loop, 4 MiB of small
+# fields would hold up everyone else for half a second. The way there and back takes 0.1 ms.
+AT_ONCE_MAX: Final = 64 * 1024  # bytes
+
+# A frame within a message that brings less than this, and is not its last, brings nothing.
+_BRINGS_NOTHING: Final = 16  # bytes
 
 
 class Exchange(Call):
@@ -22,6 +34,13 @@ class Exchange(Call):
 
     connection: Connection
     stream: http2.Stream
+    limits: Limits
+    input_encoding: compression.Encoding | None = None
+    """What the other side's messages are compressed with, those that are."""
+    output_encoding: compression.Encoding | None = None
+    """What this side's messages are compressed with."""
+    compresses = True
+    """Whether the next messages are compressed, where there is an encoding."""
     _input: framing.MessageReader
     failure: Exception | None = None
     """Why the call broke off; what was received before can still be read."""
@@ -67,7 +86,10 @@ class Exchange(Call):
         if self._discarding:
             self.give_back_all()
         else:
+            begun = self._input.has_part
             self._input.feed(event.data)
+            if begun and len(event.data) < _BRINGS_NOTHING and self._input.has_part:
+                self.connection.spend_glitch()
         if self._waiters:
             self.wake()
 
@@ -123,6 +145,13 @@ class Exchange(Call):
         Raises:
             Exception: what broke the call off, after the messages that came before.
         """
+        if self._input.refused_size is not None:
+            size, limit = self._input.refused_size, self.limits.max_receive_message_bytes
+            self.discard_input()
+            self._input.refused_size = size  # for who asks again
+            raise ResourceExhaustedError(
+                f"a message of {size} bytes was received, where {limit} are allowed"
+            )
         if self.input_ended and not self._input.has_part:
             return False
         if self.failure is not None:
@@ -150,10 +179,57 @@ class Exchange(Call):
     def discard_input(self) -> None:
         """Let go of what is here and what will come: nobody reads it."""
         self._discarding = True
-        self._input = framing.MessageReader()
+        self._input = framing.MessageReader(0)
         self.give_back_all()
 
+    async def decoded(self, data: bytes, codec: CodecBase, message_type: type[Any]) -> Any:
+        """Return the message that was received; inflated, where it was compressed.
+
+        Raises:
+            InternalError: it cannot be inflated, or is no such message.
+            ResourceExhaustedError: it is larger than allowed.
+        """
+        if type(data) is framing.CompressedMessage:
+            data = await self._inflated(data)
+        if len(data) <= AT_ONCE_MAX:
+            return codec.decode(data, message_type)
+        return await asyncio.to_thread(codec.decode, data, message_type)
+
+    async def _inflated(self, data: bytes) -> bytes:
+        encoding, limit = self.input_encoding, self.limits.max_receive_message_bytes
+        if encoding is None:
+            raise InternalError("a message is marked as compressed, without a grpc-encoding")
+        try:
+            try:
+                return compression.decompress(data, encoding, min(limit, AT_ONCE_MAX))
+            except compression.InflatedTooLargeError:
+                if limit <= AT_ONCE_MAX:
+                    raise
+                return await asyncio.to_thread(compression.decompress, data, encoding, limit)
+        except compression.InflatedTooLargeError as error:
+            raise ResourceExhaustedError(
+                f"a message was received that is larger than the {limit} bytes that are allowed"
+            ) from error
+        except ValueError as error:
+            raise InternalError(f"a message that cannot be read: {error}") from error
+
     # What is sent
+
+    def refuse_to_send(self, size: int) -> ResourceExhaustedError:
+        """Return the error of a message that is larger than what may be sent."""
+        limit = self.limits.max_send_message_bytes
+        return ResourceExhaustedError(f"a message of {size} bytes, where {limit} may be sent")
+
+    async def compressed(self, data: bytes) -> bytes:
+        """Return a message as it is sent; it stays as it is where compressing brings nothing."""
+        encoding = self.output_encoding
+        if encoding is None or not self.compresses:
+            return data
+        if len(data) <= AT_ONCE_MAX:
+            compressed = compression.compress(data, encoding)
+        else:
+            compressed = await asyncio.to_thread(compression.compress, data, encoding)
+        return framing.CompressedMessage(compressed) if len(compressed) < len(data) else data
 
     async def send(self, data: bytes | memoryview, *, end_stream: bool = False) -> None:
         """Send data, waiting for room where there is none.

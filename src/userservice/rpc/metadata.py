@@ -7,7 +7,11 @@ from grpclib.encoding.base import GRPC_CONTENT_TYPE
 from multidict import MultiDict
 
 from userservice.rpc.errors import Metadata
+from userservice.wire.compression import ACCEPTED
 from userservice.wire.http2.headers import Fields
+
+ACCEPT_ENCODING: Final = ("grpc-accept-encoding", ACCEPTED)
+"""What either side says that it reads."""
 
 _RESERVED: Final = frozenset({"te", "content-type", "user-agent"})
 
@@ -33,9 +37,11 @@ def read_metadata(fields: Fields) -> Metadata:
         if not name.endswith("-bin"):
             metadata.add(name, value)
             continue
-        octets = read_binary(value)
-        if octets is not None:
-            metadata.add(name, octets)
+        # A proxy may have joined values with commas, which no base64 has in it.
+        for part in value.split(",") if "," in value else (value,):
+            octets = read_binary(part.strip())
+            if octets is not None:
+                metadata.add(name, octets)
     return metadata
 
 

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Self
 
 from grpclib.const import Handler, Status
+from grpclib.encoding.base import GRPC_CONTENT_TYPE
 
 from userservice.rpc.errors import Metadata
-from userservice.rpc.metadata import is_grpc, read_metadata
+from userservice.rpc.metadata import ACCEPT_ENCODING, is_grpc, read_metadata
 from userservice.rpc.timeout import decode_timeout
+from userservice.wire.compression import ACCEPTED, ENCODINGS, IDENTITY, Encoding
 from userservice.wire.http2 import HeaderBlock
 
 
@@ -22,12 +24,14 @@ class Method:
 
     Args:
         serve: the handler; it takes the call's stream.
+        client_streaming: whether it takes any number of messages, and not one.
         server_streaming: whether it answers with any number of messages, and not with one.
         request_type: the class of the request messages.
         reply_type: the class of the reply messages.
     """
 
     serve: Callable[[Any], Awaitable[None]]
+    client_streaming: bool
     server_streaming: bool
     request_type: type[Any]
     reply_type: type[Any]
@@ -35,8 +39,14 @@ class Method:
     @classmethod
     def of(cls, handler: Handler) -> Self:
         """Return the method of a handler."""
-        streaming = handler.cardinality.server_streaming
-        return cls(handler.func, streaming, handler.request_type, handler.reply_type)
+        cardinality = handler.cardinality
+        return cls(
+            handler.func,
+            cardinality.client_streaming,
+            cardinality.server_streaming,
+            handler.request_type,
+            handler.reply_type,
+        )
 
 
 class Request(NamedTuple):
@@ -49,6 +59,14 @@ class Request(NamedTuple):
     headers: HeaderBlock
     content_type: str
     user_agent: str | None
+    encoding: Encoding | None
+    """What the client's messages are compressed with, those that are."""
+    accepted: str
+    """What the client says it reads: names of encodings, with commas."""
+
+    def accepts(self, encoding: Encoding) -> bool:
+        """Return whether the client reads messages that are so compressed."""
+        return encoding in {name.strip() for name in self.accepted.split(",")}
 
     def metadata(self) -> Metadata:
         """Return the metadata, each time anew: it may be changed."""
@@ -62,18 +80,35 @@ class Refusal:
     fields: tuple[tuple[str, str], ...]
 
 
-def _refusal(http_status: int, message: str = "", status: Status = Status.UNKNOWN) -> Refusal:
+def _refusal(
+    http_status: int,
+    message: str = "",
+    status: Status = Status.UNKNOWN,
+    more: tuple[tuple[str, str], ...] = (),
+) -> Refusal:
     fields: tuple[tuple[str, str], ...] = ((":status", str(http_status)),)
     if message:
-        fields += (("grpc-status", str(status.value)), ("grpc-message", message))
-    return Refusal(fields)
+        fields += (
+            ("content-type", GRPC_CONTENT_TYPE),
+            ("grpc-status", str(status.value)),
+            ("grpc-message", message),
+        )
+    return Refusal(fields + more)
 
 
 _METHOD: Final = _refusal(405)
 _NO_CONTENT_TYPE: Final = _refusal(415, "Missing content-type header")
 _CONTENT_TYPE: Final = _refusal(415, "Unacceptable content-type header")
 _NO_TE: Final = _refusal(400, 'Required "te: trailers" header is missing')
-_TIMEOUT: Final = _refusal(200, "Invalid grpc-timeout header")
+# As grpc-go answers it; the protocol does not say.
+_TIMEOUT: Final = _refusal(400, "Invalid grpc-timeout header", Status.INTERNAL)
+# grpc's compression.md: the description says what is supported, and so does the header.
+_ENCODING: Final = _refusal(
+    200,
+    f"The grpc-encoding is not supported; use one of {ACCEPTED}",
+    Status.UNIMPLEMENTED,
+    (ACCEPT_ENCODING,),
+)
 _OVERSIZED: Final = _refusal(431, "The headers are too large", Status.RESOURCE_EXHAUSTED)
 
 
@@ -105,7 +140,15 @@ def read_request(  # noqa: PLR0911  # each refusal has its own answer
             timeout_s = decode_timeout(fields["grpc-timeout"])
         except ValueError:
             return _TIMEOUT
+    encoding_name = fields.get("grpc-encoding", IDENTITY)
+    encoding = None
+    if encoding_name != IDENTITY:
+        encoding = ENCODINGS.get(encoding_name)
+        if encoding is None:
+            return _ENCODING
     path = fields[":path"]
+    accepted = fields.get("grpc-accept-encoding", "")
     agent = fields.get("user-agent")
     # A named tuple's own `__new__` is a Python function, which takes twice the time.
-    return tuple.__new__(Request, (methods[path], path, timeout_s, headers, content_type, agent))
+    parts = (methods[path], path, timeout_s, headers, content_type, agent, encoding, accepted)
+    return tuple.__new__(Request, parts)

@@ -10,6 +10,7 @@ from grpclib.const import Status
 from grpclib.metadata import decode_grpc_message
 
 from userservice.rpc.metadata import is_grpc, read_binary
+from userservice.wire.compression import ACCEPTED, ENCODINGS, IDENTITY, Encoding
 from userservice.wire.http2 import HeaderBlock
 
 # grpc's doc/http-grpc-status-mapping.md; any other is UNKNOWN.
@@ -47,13 +48,17 @@ class Response:
     Args:
         outcome: how the call ended already; None where messages and trailers follow.
         from_server: whether the outcome is the server's own word.
+        encoding: what its messages are compressed with, those that are.
     """
 
     outcome: Outcome | None
     from_server: bool = False
+    encoding: Encoding | None = None
 
 
-def read_response(headers: HeaderBlock, content_subtype: str) -> Response:
+def read_response(  # noqa: PLR0911  # each answer has its own status
+    headers: HeaderBlock, content_subtype: str
+) -> Response:
     """Return what the first header block says.
 
     Args:
@@ -72,7 +77,14 @@ def read_response(headers: HeaderBlock, content_subtype: str) -> Response:
         return Response(Outcome(Status.UNKNOWN, "Missing content-type header"))
     if not is_grpc(content_type, content_subtype):
         return Response(Outcome(Status.UNKNOWN, f"Invalid content-type: {content_type[:80]!r}"))
-    return Response(None)
+    encoding = fields.get("grpc-encoding", IDENTITY)
+    if encoding == IDENTITY:
+        return Response(None)
+    if encoding not in ENCODINGS:
+        # grpc's compression.md: INTERNAL, with what is supported.
+        text = f"The server compresses with {encoding[:20]!r}, which is none of {ACCEPTED}"
+        return Response(Outcome(Status.INTERNAL, text))
+    return Response(None, encoding=ENCODINGS[encoding])
 
 
 def read_trailers(headers: HeaderBlock) -> Outcome:

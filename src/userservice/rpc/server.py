@@ -11,10 +11,12 @@ from userservice.rpc import _seams
 from userservice.rpc.codec import MessageCodec, StatusDetailsCodec
 from userservice.rpc.details import ErrorInfo
 from userservice.rpc.errors import UnimplementedError
+from userservice.rpc.limits import DEFAULT_LIMITS, Limits
 from userservice.rpc.request import Method
 from userservice.rpc.server_connection import ServerConnection
 from userservice.rpc.server_stream import ErrorMapping, Face
 from userservice.rpc.target import host_and_port
+from userservice.wire.compression import Encoding
 
 
 class Service(Protocol):
@@ -41,6 +43,8 @@ class Server(_seams.ServerFace):
             caller gets. An exception it does not know is logged, and the caller
             gets UNKNOWN without its text.
         config: grpclib's own settings: windows and keepalive.
+        limits: how much is taken of clients.
+        compression: what replies are compressed with, where the client reads it.
     """
 
     def __init__(
@@ -49,6 +53,8 @@ class Server(_seams.ServerFace):
         *,
         error_mapping: ErrorMapping = _no_mapping,
         config: Configuration | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+        compression: Encoding | None = None,
     ) -> None:
         for service in services:
             _seams.close_response_generators(service)
@@ -58,7 +64,10 @@ class Server(_seams.ServerFace):
             status_details_codec=StatusDetailsCodec(),
             config=config,
         )
-        self._face = Face(self.codec, self.details_codec, self.events, error_mapping)
+        self._limits = limits
+        self._face = Face(
+            self.codec, self.details_codec, self.events, error_mapping, limits, compression
+        )
         self._served = _Methods(
             {path: Method.of(handler) for path, handler in self.methods.items()}
         )
@@ -85,6 +94,8 @@ class Server(_seams.ServerFace):
         self._all_lost.clear()
         if self._closing:  # accepted just before the listening socket was closed
             connection.say_goodbye()
+        elif len(self._connections) > self._limits.max_connections:
+            connection.turn_away()
 
     def _lost(self, connection: ServerConnection) -> None:
         self._connections.discard(connection)
@@ -132,7 +143,11 @@ async def _refuse_unknown_method(_stream: Any) -> None:
 
 
 _UNKNOWN_METHOD = Method(
-    _refuse_unknown_method, server_streaming=True, request_type=object, reply_type=object
+    _refuse_unknown_method,
+    client_streaming=True,
+    server_streaming=True,
+    request_type=object,
+    reply_type=object,
 )
 
 

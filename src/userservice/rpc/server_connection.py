@@ -1,6 +1,7 @@
 """A server's connection: each request becomes a call."""
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -11,7 +12,9 @@ from userservice.rpc.request import Method, Refusal, read_request
 from userservice.rpc.server_stream import STARTS_AT_ONCE, CallHolder, Face, ServerStream
 from userservice.wire import http2
 
-_STREAMS_MAX: Final = 100  # a client's calls at a time, as grpclib announces
+# gRFC A8: who has no call under way has no reason to ask more often.
+_PING_WITHOUT_CALLS_S: Final = 7_200.0
+_STRIKES_MAX: Final = 2  # early pings that are let go by
 
 
 class ServerConnection(CallHolder):
@@ -35,7 +38,13 @@ class ServerConnection(CallHolder):
         made: "Callable[[ServerConnection], None]",
         lost: "Callable[[ServerConnection], None]",
     ) -> None:
-        super().__init__(http2.Role.SERVER, config, max_concurrent_streams=_STREAMS_MAX)
+        limits = face.limits
+        super().__init__(
+            http2.Role.SERVER,
+            config,
+            limits,
+            max_concurrent_streams=limits.max_concurrent_streams,
+        )
         self._methods = methods
         self._face = face
         self._subtype = face.codec.__content_subtype__
@@ -45,6 +54,8 @@ class ServerConnection(CallHolder):
         """The calls whose handlers run, or are about to."""
         self.deadlines = Deadlines(self.loop)
         self._accepted: list[ServerStream] = []
+        self._pinged_at = -math.inf
+        self._strikes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the greeting."""
@@ -93,8 +104,31 @@ class ServerConnection(CallHolder):
     def release(self, call: ServerStream) -> None:
         """Let go of a call that is over."""
         self.calls.discard(call)
+        self.sent_since_ping = True
         self.forget(call)
         call.stream.owner = self.nobody
+
+    def pinged(self) -> None:
+        """Count the pings of a client that asks again and again (gRFC A8).
+
+        A client that is being sent something may measure the link with them.
+        """
+        now, least_s = self.loop.time(), self.limits.min_ping_interval_s
+        if least_s and not self.calls:
+            least_s = max(least_s, _PING_WITHOUT_CALLS_S)
+        if self.sent_since_ping:
+            self._strikes = 0
+        elif now - self._pinged_at < least_s:
+            self._strikes += 1
+        self.sent_since_ping = False
+        self._pinged_at = now
+        if self._strikes > _STRIKES_MAX:
+            # The text by which clients know to ask less often.
+            self.give_up(http2.ProtocolError(http2.ErrorCode.ENHANCE_YOUR_CALM, "too_many_pings"))
+
+    def turn_away(self) -> None:
+        """Close a connection that is one too many."""
+        self.give_up(http2.ProtocolError(http2.ErrorCode.ENHANCE_YOUR_CALM, "too many connections"))
 
     def say_goodbye(self) -> None:
         """Cancel the calls, say GOAWAY (NO_ERROR), and close (RFC 9113 section 6.8)."""

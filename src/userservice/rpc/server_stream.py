@@ -8,6 +8,7 @@ import asyncio
 import logging
 import math
 import sys
+import uuid
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,10 +33,14 @@ from userservice.rpc import _seams
 from userservice.rpc.call import Call, enter_call
 from userservice.rpc.connection import Connection
 from userservice.rpc.deadlines import Deadlines
+from userservice.rpc.details import ErrorInfo
 from userservice.rpc.errors import Metadata, RpcError, UnimplementedError
-from userservice.rpc.exchange import Exchange
+from userservice.rpc.exchange import AT_ONCE_MAX, Exchange
+from userservice.rpc.limits import Limits
+from userservice.rpc.metadata import ACCEPT_ENCODING
 from userservice.rpc.request import Request
 from userservice.wire import framing, http2
+from userservice.wire.compression import Encoding
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +55,7 @@ ErrorMapping = Callable[[Exception], RpcError | None]
 
 _OK: Final = Status.OK  # through its class a member costs 0.15 us
 _OK_OUTCOME: Final[_Outcome] = (_OK, None, None)
-_INTERNAL_OUTCOME: Final[_Outcome] = (Status.UNKNOWN, "Internal Server Error", None)
+_BROKEN_OFF: Final[_Outcome] = (Status.UNKNOWN, "the call was broken off", None)
 _OK_FIELDS: Final = (("grpc-status", "0"),)
 _CLOSED: Final = http2.State.CLOSED  # likewise
 
@@ -64,18 +69,26 @@ class Face:
         details_codec: turns an error's details into bytes.
         events: who listens to what happens.
         error_mapping: says which status an exception of the domain ends a call with.
+        limits: how much is taken of clients.
+        compression: what replies are compressed with, where the client reads it.
     """
 
     codec: CodecBase
     details_codec: StatusDetailsCodecBase | None
     events: _seams.ServerEvents
     error_mapping: ErrorMapping
+    limits: Limits
+    compression: Encoding | None
 
     @cached_property
-    def reply_headers(self) -> _Fields:
-        """What every reply begins with."""
+    def reply_headers(self) -> dict[Encoding | None, _Fields]:
+        """What every reply begins with, by what its messages are compressed with."""
         content_type = f"{GRPC_CONTENT_TYPE}+{self.codec.__content_subtype__}"
-        return (":status", "200"), ("content-type", content_type)
+        plain = (":status", "200"), ("content-type", content_type), ACCEPT_ENCODING
+        fields: dict[Encoding | None, _Fields] = {None: plain}
+        for encoding in Encoding:
+            fields[encoding] = (*plain, ("grpc-encoding", encoding.value))
+        return fields
 
     def with_mapped_errors(self, serve: _Serve) -> _Serve:
         """Return a handler that raises nothing but what has a status, for who wraps it."""
@@ -133,7 +146,10 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
     _metadata: Metadata | None = None
     _peer: Peer | None = None
     _started = False
+    compression: Encoding | None = None
+    """What the reply is compressed with, if the client reads it; counts when the reply begins."""
     deadline_at = math.inf
+    """When the call must be over, by the loop's clock."""
     task: "asyncio.Task[None] | None" = None
 
     def __init__(  # not grpclib's: it copies what is looked up here
@@ -146,17 +162,27 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
         self.connection = connection
         self.stream = stream
         self.request = request
-        self._input = framing.MessageReader()
+        self.limits = limits = face.limits
+        self._input = framing.MessageReader(limits.max_receive_message_bytes)
         self._face = face
-        if request.timeout_s is not None:
-            self.deadline_at = connection.loop.time() + request.timeout_s
+        timeout_s = request.timeout_s
+        if limits.max_call_s is not None:
+            timeout_s = (
+                limits.max_call_s if timeout_s is None else min(timeout_s, limits.max_call_s)
+            )
+        if timeout_s is not None:
+            self.deadline_at = connection.loop.time() + timeout_s
+        if request.encoding is not None:
+            self.input_encoding = request.encoding
+        if face.compression is not None:
+            self.compression = face.compression
 
     # What grpclib's stream offers
 
     @property
     def deadline(self) -> Deadline | None:  # type: ignore[override]  # an attribute there
         """When the call must be over, or None."""
-        if self._deadline is None and self.request.timeout_s is not None:
+        if self._deadline is None and self.deadline_at < math.inf:
             left_s = self.deadline_at - self.connection.loop.time()
             self._deadline = Deadline.from_timeout(left_s)
         return self._deadline
@@ -199,16 +225,39 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
             await self.turn.share()
         while (data := self.take_message()) is None:
             if not self.expects_message():
+                if not (self._messages_received or self.request.method.client_streaming):
+                    raise UnimplementedError("the method takes one message, and none was sent")
                 return None
             await self.woken()
-        if type(data) is framing.CompressedMessage:
-            raise UnimplementedError("the server reads no compressed messages")
-        face = self._face
-        message = face.codec.decode(data, self.request.method.request_type)
+        face, method = self._face, self.request.method
+        if not (method.client_streaming or self._is_whole):
+            await self._await_end()
+        if len(data) > AT_ONCE_MAX or type(data) is framing.CompressedMessage:
+            message = await self.decoded(data, face.codec, method.request_type)
+        else:
+            message = face.codec.decode(data, method.request_type)
         if face.events.hears[RecvMessage]:
             (message,) = await face.events.recv_message(message)
         self._messages_received += 1
         return message
+
+    @property
+    def _is_whole(self) -> bool:
+        """Whether the client's messages are at their end, and all of them were taken."""
+        return self.input_ended and not (self._input.messages or self._input.has_part)
+
+    async def _await_end(self) -> None:
+        """Wait for the end of a request that has its one message.
+
+        Raises:
+            UnimplementedError: another follows (statuscodes.md, "cardinality violation").
+        """
+        while not self._is_whole:
+            if self._input.messages or self._input.has_part:
+                raise UnimplementedError("the method takes one message, and more were sent")
+            if self.failure is not None:
+                raise self.failure
+            await self.woken()
 
     async def send_initial_metadata(self, *, metadata: Any = None) -> None:
         """Send the headers, before the first message does."""
@@ -225,7 +274,9 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
     def _begin_reply(self, metadata: Any) -> None:
         if self.failure is not None:
             raise self.failure
-        self._send_headers(self._face.reply_headers, metadata)
+        if self.compression is not None and self.request.accepts(self.compression):
+            self.output_encoding = self.compression
+        self._send_headers(self._face.reply_headers[self.output_encoding], metadata)
         self._send_initial_metadata_done = True
 
     def _send_headers(self, fields: Any, metadata: Any, *, end_stream: bool = False) -> None:
@@ -248,8 +299,12 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
             raise ProtocolError("Message was already sent")
         if face.events.hears[SendMessage]:
             (message,) = await face.events.send_message(message)
-        data = framing.frame(face.codec.encode(message, method.reply_type))
-        rest = self.send_now(data)
+        data = face.codec.encode(message, method.reply_type)
+        if len(data) > self.limits.max_send_message_bytes:
+            raise self.refuse_to_send(len(data))
+        if self.output_encoding is not None:
+            data = await self.compressed(data)
+        rest = self.send_now(framing.frame(data))
         if rest is not None:
             await self.send(rest)
         self._send_message_done = True
@@ -289,7 +344,7 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
             fields = (("grpc-status", str(status.value)),)
             metadata = [*self._face.encode_error(status, message, details), *metadata]
         if not self._send_initial_metadata_done:
-            fields = self._face.reply_headers + fields
+            fields = self._face.reply_headers[None] + fields
         self._send_headers(fields, metadata, end_stream=True)
         self._send_trailing_metadata_done = True
         self.connection.plan_flush()
@@ -341,7 +396,7 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
         task = _start(self._serve(), self.connection.loop, self.request.path)
         if not task.done():
             self.task = task
-            if self.request.timeout_s is not None:
+            if self.deadline_at < math.inf:
                 self.connection.deadlines.add(self)
 
     def pass_deadline(self) -> None:
@@ -391,15 +446,23 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
             if known is not None:
                 return known.status, known.message, known.details
             if self.failure is None:
-                log.error("the handler of %s failed", self.request.path, exc_info=error)
+                return self._unexpected("the handler of %s failed", error)
         elif not isinstance(error, asyncio.CancelledError):
             raise error
         elif self.failure is None:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise error  # the program is coming to its end
-            log.error("the handler of %s cancelled itself", self.request.path)
-        return _INTERNAL_OUTCOME
+            return self._unexpected("the handler of %s cancelled itself")
+        return _BROKEN_OFF
+
+    def _unexpected(self, what: str, error: Exception | None = None) -> _Outcome:
+        """Log what a client must not see, and return a status with an id to find it by."""
+        error_id = uuid.uuid4().hex
+        extra = {"error_id": error_id}
+        log.error(f"{what}, error id %s", self.request.path, error_id, exc_info=error, extra=extra)  # noqa: G004  the texts are the two above and one below
+        info = ErrorInfo(reason="UNEXPECTED_ERROR", domain="grpc.io", metadata=extra)
+        return Status.UNKNOWN, f"Internal Server Error, error id {error_id}", [info]
 
     def _outcome_of_failure(self, outcome: _Outcome) -> _Outcome:
         """Return the status of a call that broke off, whatever the handler made of it."""
@@ -415,8 +478,7 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
         if self._send_trailing_metadata_done or not self.stream.can_send:
             return None
         if outcome[0] is _OK and not self._has_reply:
-            log.error("the handler of %s sent no message", self.request.path)
-            return _INTERNAL_OUTCOME
+            outcome = self._unexpected("the handler of %s sent no message")
         if self._call is None and not self._face.events.hears[SendTrailingMetadata]:
             self._send_status(outcome, ())
             return None
@@ -439,7 +501,7 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
     def _release(self) -> None:
         """Give back what the call held, and end what the client still sends."""
         connection = self.connection
-        if self.request.timeout_s is not None:
+        if self.deadline_at < math.inf:
             connection.deadlines.discard(self)
         self.give_back_all()
         if self.stream.state is not _CLOSED and not connection.closed:

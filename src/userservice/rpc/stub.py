@@ -21,7 +21,7 @@ from multidict import MultiDict
 
 from userservice.rpc.channel import Channel
 from userservice.rpc.client_stream import ClientStream
-from userservice.rpc.errors import CancelledError, InternalError, Metadata, RpcError
+from userservice.rpc.errors import CancelledError, Metadata, RpcError, UnimplementedError
 from userservice.rpc.turn import Turn
 
 R = TypeVar("R")
@@ -225,6 +225,8 @@ class Stub(ServiceStub):
         async with ResponseStream(call, request_iterator) as responses:
             # To the end: the status comes after the message.
             received = [response async for response in responses]
+        if len(received) > 1:
+            raise UnimplementedError("the server sent more than the one message of its reply")
         return _one(received[0] if received else None)
 
     def _unary_stream(
@@ -301,5 +303,6 @@ class Stub(ServiceStub):
 
 def _one(response: R | None) -> R:
     if response is None:
-        raise InternalError("the server ended the call with OK, and without its message")
+        # statuscodes.md: a "response cardinality violation".
+        raise UnimplementedError("the server ended the call with OK, and without its message")
     return response

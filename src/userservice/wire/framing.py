@@ -18,16 +18,24 @@ class CompressedMessage(bytes):
 
 
 def frame(message: bytes) -> bytes:
-    """Return an uncompressed message with its prefix."""
-    return _PREFIX.pack(0, len(message)) + message
+    """Return a message with its prefix, which says whether it is compressed."""
+    compressed = type(message) is CompressedMessage
+    return _PREFIX.pack(compressed, len(message)) + message
 
 
 class MessageReader:
-    """Cuts what comes on a stream into messages; how the bytes are split does not matter."""
+    """Cuts what comes on a stream into messages; how the bytes are split does not matter.
 
-    __slots__ = ("_compressed", "_held", "_needed", "_parts", "messages")
+    Args:
+        limit: the largest message that is taken, in bytes.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_compressed", "_held", "_limit", "_needed", "_parts", "messages", "refused_size")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.refused_size: int | None = None
+        """The size of a message over the limit, in bytes: neither it nor what follows is kept."""
         self.messages: deque[bytes] = deque()
         """The whole messages, without their prefixes; take them from the left."""
         # The start of a prefix, or what is here of a message after its prefix; in parts, so
@@ -41,7 +49,7 @@ class MessageReader:
 
     def feed(self, data: bytes) -> None:
         """Take the data of a frame; they may hold a part of a message, or many messages."""
-        if not data:
+        if not data or self.refused_size is not None:
             return  # any number of empty frames may come, and nothing is kept of them
         if self._parts is not None:
             missing = self._needed - self._held
@@ -55,6 +63,9 @@ class MessageReader:
             flag, length = _PREFIX.unpack_from(data, position)
             start = position + PREFIX_SIZE
             end = start + length
+            if length > self._limit:  # known from the prefix, before anything of it is kept
+                self.refused_size = length
+                return
             if end > size:
                 self._hold(data[start:], length, compressed=flag != 0)
                 return

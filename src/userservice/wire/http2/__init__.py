@@ -12,6 +12,7 @@
     events       what the peer did
     errors       what can go wrong
     endpoint     the state of a connection, which the next four share
+    budget       how much of what brings nothing a peer may send
     flow         both levels of flow control
     messages     the rules of HEADERS, CONTINUATION and DATA
     control      the rules of the other frames
@@ -19,10 +20,11 @@
     connection   all of the above for one connection: bytes to frames to rules
     observer     a look at every frame, for whoever asks
 
-It knows no socket, no event loop and no clock. There is no server push.
+It knows no socket and no event loop, and asks the clock for floods only. There is no server push.
 """
 
 from userservice.wire.http2.block import HeaderBlock
+from userservice.wire.http2.budget import Rates
 from userservice.wire.http2.codes import ErrorCode, FrameType, Setting
 from userservice.wire.http2.connection import Connection
 from userservice.wire.http2.endpoint import Role
@@ -65,6 +67,7 @@ __all__ = [
     "PingAcknowledged",
     "PingReceived",
     "ProtocolError",
+    "Rates",
     "RequestReceived",
     "ResponseReceived",
     "Role",

@@ -16,6 +16,7 @@ Here the bytes become frames, and each goes to the rule of its type:
 from typing import Final
 
 from userservice.wire.http2 import frames
+from userservice.wire.http2.budget import DEFAULT_RATES, Rates
 from userservice.wire.http2.codes import PREFACE, WINDOW_DEFAULT, ErrorCode, FrameType
 from userservice.wire.http2.control import Control
 from userservice.wire.http2.endpoint import Role
@@ -37,15 +38,21 @@ class Connection(Sender, Messages, Control):
         settings: what to announce; a copy stays in force. A client announces no push.
         window: what the peer may send on the whole connection until it is acknowledged, in
             bytes, from 65,535 to 2^31-1.
+        rates: how much of what brings nothing the peer may send.
 
     Raises:
         ValueError: no peer can be told such a window.
     """
 
     def __init__(
-        self, role: Role, settings: Settings | None = None, *, window: int = WINDOW_DEFAULT
+        self,
+        role: Role,
+        settings: Settings | None = None,
+        *,
+        window: int = WINDOW_DEFAULT,
+        rates: Rates = DEFAULT_RATES,
     ) -> None:
-        super().__init__(role, settings, window=window)
+        super().__init__(role, settings, window=window, rates=rates)
         self._preface_left = PREFACE if role is Role.SERVER else b""
         self._held = bytearray()
         self._needed = 0
@@ -66,7 +73,8 @@ class Connection(Sender, Messages, Control):
                 start = self._finish_frame(data, events)
             end = self._receive_frames(data, start, events)
         except ProtocolError as error:
-            self._fail(error, events)
+            self.fail(error)
+            events.append(ConnectionFailed(error))
             return events
         if end < len(data):
             self._held += data[end:]
@@ -129,12 +137,14 @@ class Connection(Sender, Messages, Control):
                     ErrorCode.PROTOCOL_ERROR,
                     f"{expected.name} must come next (sections 3.4 and 6.10)",
                 )
-            if kind < len(rules):  # section 5.5: another type is ignored
+            if kind < len(rules):
                 try:
                     stream_id &= frames.RESERVED_BIT
                     rules[kind](self, flags, stream_id, data[start:end], events)
                 except StreamError as error:
                     self._reset_broken(error, events)
+            else:  # section 5.5: another type is ignored
+                self.spend_glitch()
             position = end
         return position
 
@@ -143,6 +153,7 @@ class Connection(Sender, Messages, Control):
 
         The event is for a stream that the layer above knows: another has none.
         """
+        self._resets.spend()
         stream = self.streams.get(error.stream_id)
         self._out.append(frames.rst_stream(error.stream_id, error.code))
         self._remember_reset(error.stream_id, by_peer=False)
@@ -150,13 +161,17 @@ class Connection(Sender, Messages, Control):
             self._step(stream, RESET)
             events.append(StreamReset(stream, error.code, by_peer=False, reason=error.reason))
 
-    def _fail(self, error: ProtocolError, events: list[Event]) -> None:
+    @property
+    def holds_block(self) -> bool:
+        """Whether a header block has begun, and has not ended."""
+        return self._block is not None
+
+    def fail(self, error: ProtocolError) -> None:
         """Say why nothing more is read (section 5.4.1)."""
         self.failed = True
         self._held.clear()
         self._block = None
         self.goaway(error.code, debug=error.reason.encode("ascii", "replace"))
-        events.append(ConnectionFailed(error))
 
 
 _BY_TYPE: Final = Connection.message_rules | Connection.control_rules | Connection.flow_rules

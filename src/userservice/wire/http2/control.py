@@ -30,6 +30,7 @@ class Control(FlowControl):
         self, _flags: int, stream_id: int, payload: bytes, _events: list[Event]
     ) -> None:
         """Section 6.3: deprecated, and without effect."""
+        self.spend_glitch()
         if stream_id == 0:
             raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "PRIORITY on stream 0 (section 6.3)")
         if len(payload) == frames.PRIORITY_SIZE:
@@ -51,7 +52,10 @@ class Control(FlowControl):
                 ErrorCode.PROTOCOL_ERROR, "RST_STREAM on an idle stream (section 6.4)"
             )
         stream = self.streams.get(stream_id)
-        if stream is not None:
+        if stream is None:
+            self.spend_glitch()
+        else:
+            self._resets.spend()
             (code,) = frames.WORD.unpack(payload)
             self._remember_reset(stream_id, by_peer=True)
             self._step(stream, RESET)
@@ -67,6 +71,7 @@ class Control(FlowControl):
             raise ProtocolError(
                 ErrorCode.FRAME_SIZE_ERROR, "SETTINGS of the wrong length (section 6.5)"
             )
+        self.spend_glitch()
         if not flags & ACK:
             self._receive_changes(payload, events)
         elif self._expected is not None:
@@ -114,6 +119,7 @@ class Control(FlowControl):
             raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "PING on a stream (section 6.7)")
         if len(payload) != frames.PING_SIZE:
             raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, "PING has 8 bytes (section 6.7)")
+        self.spend_glitch()
         if flags & ACK:
             events.append(PingAcknowledged(payload))
         else:

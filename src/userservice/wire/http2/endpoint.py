@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from userservice.wire.http2 import frames
+from userservice.wire.http2.budget import DEFAULT_RATES, Budget, Rates
 from userservice.wire.http2.codes import (
     PREFACE,
     STREAM_ID_MAX,
@@ -38,6 +39,8 @@ class Role(enum.Enum):
     SERVER = "server"
 
 
+_SENT_FOR_GLITCH: Final = 8  # bytes of data sent to the peer, for which one more is expected
+
 Rule = Callable[[Any, int, int, bytes, list[Event]], None]
 """What is done with a frame: the connection, its flags, its stream, its payload, and the list
 to which what happened is added. It may raise ProtocolError or StreamError."""
@@ -58,13 +61,19 @@ class Endpoint:
         settings: what to announce; a copy stays in force. A client announces no push.
         window: what the peer may send on the whole connection until it is acknowledged, in
             bytes, from 65,535 to 2^31-1.
+        rates: how much of what brings nothing the peer may send.
 
     Raises:
         ValueError: no peer can be told such a window.
     """
 
     def __init__(
-        self, role: Role, settings: Settings | None = None, *, window: int = WINDOW_DEFAULT
+        self,
+        role: Role,
+        settings: Settings | None = None,
+        *,
+        window: int = WINDOW_DEFAULT,
+        rates: Rates = DEFAULT_RATES,
     ) -> None:
         if not WINDOW_DEFAULT <= window <= WINDOW_MAX:
             raise ValueError(f"a connection's window is {WINDOW_DEFAULT} to {WINDOW_MAX} bytes")
@@ -81,6 +90,13 @@ class Endpoint:
         self.goaway_received: GoawayReceived | None = None
         self.failed = False
         """Whether a rule was broken: nothing more is read."""
+        self._granted = WINDOW_DEFAULT
+        self._resets = Budget(
+            "resets of streams", rates.reset_burst, rates.resets_per_s, rates.clock
+        )
+        self._glitches = Budget(
+            "frames that bring nothing", rates.glitch_burst, rates.glitches_per_s, rates.clock
+        )
         self._credit = 0
         self._credit_least = window // 2
         self._stream_credit_least = max(self.local.initial_window_size // 2, 1)
@@ -107,6 +123,17 @@ class Endpoint:
         self._out.append(frames.settings(self.local.changes()))
         if window > WINDOW_DEFAULT:
             self._out.append(frames.window_update(0, window - WINDOW_DEFAULT))
+
+    def spend_glitch(self) -> None:
+        """Count a frame that brings nothing, such as one byte of a message.
+
+        A peer that is sent much has reason to send more of them, for flow control or to
+        measure the link: grpc-go sends a ping for each round trip of data.
+
+        Raises:
+            ProtocolError: ENHANCE_YOUR_CALM; there were too many.
+        """
+        self._glitches.spend((self._granted - self.send_window) / _SENT_FOR_GLITCH)
 
     def _step(self, stream: Stream, step: Step) -> None:
         """Move a stream by the table of its states; one that is closed is no longer kept."""

@@ -65,8 +65,10 @@ class FlowControl(Endpoint):
                 ErrorCode.FRAME_SIZE_ERROR, "WINDOW_UPDATE has 4 bytes (section 6.9)"
             )
         increment = frames.WORD.unpack(payload)[0] & frames.RESERVED_BIT
+        self.spend_glitch()
         if stream_id == 0:
             self.send_window += increment
+            self._granted += increment
             if not increment or self.send_window > WINDOW_MAX:
                 raise ProtocolError(*_problem_of(increment))
             events.append(WindowOpened(None))

@@ -57,6 +57,8 @@ class Messages(FlowControl):
             self._refuse_frame(stream_id)
             return
         window = stream.receive_window = stream.receive_window - flow_size
+        if not payload and not flags & END_STREAM:
+            self.spend_glitch()
         if window < 0 or stream.length_left is not None or not stream.message_begun:
             self._check_data(stream, flow_size, len(payload), flags & END_STREAM)
         if flags & END_STREAM:

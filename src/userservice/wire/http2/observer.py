@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from userservice.wire.http2 import frames
+from userservice.wire.http2.budget import DEFAULT_RATES, Rates
 from userservice.wire.http2.codes import PREFACE, WINDOW_DEFAULT, ErrorCode
 from userservice.wire.http2.connection import Connection
 from userservice.wire.http2.endpoint import Role
@@ -92,6 +93,7 @@ class ObservedConnection(Connection):
         role: which side this is.
         settings: as for `Connection`.
         window: as for `Connection`.
+        rates: as for `Connection`.
         observer: who is told.
     """
 
@@ -101,9 +103,10 @@ class ObservedConnection(Connection):
         settings: Settings | None = None,
         *,
         window: int = WINDOW_DEFAULT,
+        rates: Rates = DEFAULT_RATES,
         observer: Observer,
     ) -> None:
-        super().__init__(role, settings, window=window)
+        super().__init__(role, settings, window=window, rates=rates)
         self._observer = observer
         self._unread = bytearray()
         self._error: ProtocolError | StreamError | None = None
@@ -227,9 +230,10 @@ class ObservedConnection(Connection):
         self._error = error
         super()._reset_broken(error, events)
 
-    def _fail(self, error: ProtocolError, events: list[Event]) -> None:
+    def fail(self, error: ProtocolError) -> None:
+        """As `Connection` does."""
         self._error = error
-        super()._fail(error, events)
+        super().fail(error)
 
     # What is told
 

@@ -1,0 +1,74 @@
+"""How much of what brings nothing a peer may send: a bucket that fills again with time.
+
+A flood is a fault of its connection, whatever it is made of: GOAWAY, ENHANCE_YOUR_CALM, and a
+text that says which budget was spent (RFC 9113 section 10.5).
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from userservice.wire.http2.codes import ErrorCode
+from userservice.wire.http2.errors import ProtocolError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """The budgets of one connection; the defaults are nghttp2's.
+
+    Args:
+        reset_burst: how many streams may be reset at once, by the peer or for what it did.
+        resets_per_s: how many may in each second after that.
+        glitch_burst: how many frames that bring nothing may come at once.
+        glitches_per_s: how many may in each second after that.
+        clock: tells the time, in seconds; it is asked where something is spent.
+    """
+
+    reset_burst: float = 1_000
+    resets_per_s: float = 33
+    glitch_burst: float = 10_000
+    glitches_per_s: float = 330
+    clock: Callable[[], float] = time.monotonic
+
+
+DEFAULT_RATES: Final = Rates()
+
+
+class Budget:
+    """What may still be spent on one kind of thing.
+
+    Args:
+        what: the kind, for who reads the GOAWAY.
+        burst: how much may be spent at once.
+        per_s: how much comes back in a second.
+        clock: tells the time, in seconds.
+    """
+
+    __slots__ = ("_burst", "_clock", "_earned", "_left", "_per_s", "_since", "_what")
+
+    def __init__(self, what: str, burst: float, per_s: float, clock: Callable[[], float]) -> None:
+        self._what = what
+        self._burst = burst
+        self._per_s = per_s
+        self._clock = clock
+        self._left = burst
+        self._since: float | None = None
+        self._earned = 0.0
+
+    def spend(self, earned: float = 0.0) -> None:
+        """Spend one.
+
+        Args:
+            earned: what the peer has earned by other means than time, since the beginning.
+
+        Raises:
+            ProtocolError: ENHANCE_YOUR_CALM; there is nothing left.
+        """
+        now = self._clock()
+        since = now if self._since is None else self._since
+        left = self._left + (now - since) * self._per_s + earned - self._earned
+        self._left = min(left, self._burst) - 1
+        self._since, self._earned = now, earned
+        if self._left < 0:
+            raise ProtocolError(ErrorCode.ENHANCE_YOUR_CALM, f"too many {self._what}")
