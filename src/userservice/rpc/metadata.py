@@ -14,13 +14,18 @@ ACCEPT_ENCODING: Final = ("grpc-accept-encoding", ACCEPTED)
 """What either side says that it reads."""
 
 _RESERVED: Final = frozenset({"te", "content-type", "user-agent"})
+_BLANKS: Final = " \t"
 
 
 def is_grpc(content_type: str, content_subtype: str) -> bool:
-    """Return whether a content-type is gRPC's, with messages of this subtype; proto by default."""
+    """Return whether a content-type is gRPC's, with messages of this subtype; proto by default.
+
+    Parameters mean nothing here, and upper case is lower case (RFC 9110 section 8.3.1).
+    """
     if content_type == GRPC_CONTENT_TYPE:  # as most clients say it
         return content_subtype == "proto"
-    base, _, subtype = content_type.partition("+")
+    media_type = content_type.partition(";")[0].rstrip(_BLANKS).lower()
+    base, _, subtype = media_type.partition("+")
     return base == GRPC_CONTENT_TYPE and (subtype or "proto") == content_subtype
 
 
