@@ -20,7 +20,7 @@ from grpclib.events import (
     SendRequest,
 )
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
-from grpclib.metadata import Deadline, encode_metadata
+from grpclib.metadata import Deadline
 from grpclib.protocol import Peer
 from multidict import MultiDict
 
@@ -38,7 +38,7 @@ from userservice.rpc.errors import (
 )
 from userservice.rpc.exchange import AT_ONCE_MAX, Exchange
 from userservice.rpc.limits import Limits
-from userservice.rpc.metadata import read_metadata
+from userservice.rpc.metadata import encode_metadata, read_metadata
 from userservice.rpc.response import Outcome, Response, read_response, read_trailers
 from userservice.rpc.timeout import encode_timeout
 from userservice.wire import framing, http2
@@ -200,7 +200,7 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
             await self._tell_request()
         metadata: Fields = ()
         if self._request_metadata:
-            metadata = [*encode_metadata(self._request_metadata)]
+            metadata = encode_metadata(self._request_metadata)
         timeout = None
         if self.deadline_at < math.inf:
             left_s = self.deadline_at - caller.loop.time()

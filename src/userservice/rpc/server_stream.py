@@ -25,7 +25,7 @@ from grpclib.events import (
     SendTrailingMetadata,
 )
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
-from grpclib.metadata import Deadline, encode_bin_value, encode_grpc_message, encode_metadata
+from grpclib.metadata import Deadline, encode_bin_value
 from grpclib.protocol import Peer
 from multidict import MultiDict
 
@@ -37,7 +37,7 @@ from userservice.rpc.details import ErrorInfo
 from userservice.rpc.errors import Metadata, RpcError, UnimplementedError
 from userservice.rpc.exchange import AT_ONCE_MAX, Exchange
 from userservice.rpc.limits import Limits
-from userservice.rpc.metadata import ACCEPT_ENCODING
+from userservice.rpc.metadata import ACCEPT_ENCODING, encode_message, encode_metadata
 from userservice.rpc.request import Request
 from userservice.wire import framing, http2
 from userservice.wire.compression import Encoding
@@ -112,7 +112,9 @@ class Face:
         """Return the fields that say more than the status."""
         fields = []
         if message is not None:
-            fields.append(("grpc-message", encode_grpc_message(message)))
+            # Half a character, as the name of a file can have it, must not cost the status.
+            message = message.encode("utf-8", "replace").decode("utf-8")
+            fields.append(("grpc-message", encode_message(message)))
         if details is not None and self.details_codec is not None:
             octets = self.details_codec.encode(status, message, details)
             fields.append(("grpc-status-details-bin", encode_bin_value(octets).decode("ascii")))
