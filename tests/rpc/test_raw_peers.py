@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import itertools
+import time
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -950,3 +951,44 @@ async def test_a_reply_that_is_too_much_has_a_status(
     server.flush()
     with pytest.raises(error):
         await call
+
+
+async def test_unfinished_messages_hold_a_bounded_part_of_a_connection(
+    serve: Serve, stock: Stock
+) -> None:
+    """A message may be larger than the window; but not every call may hold one for ever."""
+    limits = Limits(max_receive_message_bytes=2**20, max_held_bytes=3 * 2**20)
+    config = Configuration(http2_connection_window_size=2**16, http2_stream_window_size=2**16)
+    client = serve(limits=limits, config=config)
+    await client.until(http2.SettingsReceived)
+    held = []
+    for _ in range(4):
+        stream = client.engine.open_stream(request_fields("GetStock"))
+        rest = memoryview(b"\0\0\x10\0\0" + b"\x0a\xfc\xff\x3f" + bytes(2**20 - 64))
+        async with asyncio.timeout(5):
+            while rest and not client.of(http2.ResponseReceived):
+                rest = rest[client.engine.send_data(stream, rest) :]
+                client.flush()
+                await asyncio.sleep(0)
+        held.append(stream)
+    refused = await client.until(http2.ResponseReceived)
+    assert status_of(refused) == "8"
+    assert "unfinished messages" in (refused.headers.get("grpc-message") or "")
+    assert refused.stream in held
+    for stream in held:
+        client.engine.reset(stream, http2.ErrorCode.CANCEL)
+    client.flush()
+    client.call("GetStock", GetStockRequest(item="x"))
+    assert status_of(await client.until(http2.TrailersReceived)) == "0"
+
+
+async def test_a_deadline_passes_also_where_the_client_s_window_is_closed(serve: Serve) -> None:
+    """The handler is cancelled where it waits to send; trailers need no window."""
+    client = serve()
+    peer_settings = frames.settings({http2.Setting.INITIAL_WINDOW_SIZE: 0})
+    client.transport.write(peer_settings)
+    began = time.monotonic()
+    client.call("ListStock", ListStockRequest(), grpc_timeout="50m")
+    assert status_of(await client.until(http2.TrailersReceived)) == "4"
+    assert 0.04 < time.monotonic() - began < 2
+    assert not client.of(http2.DataReceived)

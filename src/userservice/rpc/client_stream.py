@@ -525,7 +525,7 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
         if self.deadline_at < math.inf:
             self._caller.deadlines.discard(self)
         if self._send_request_done:
-            self.give_back_all()
+            self.let_go()
             if self.stream.state is not _CLOSED:
                 self._reset()
             self.connection.release(self, self.stream)

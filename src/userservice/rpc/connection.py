@@ -106,6 +106,8 @@ class Connection(asyncio.BufferedProtocol):
             role, announced, window=config.http2_connection_window_size, rates=limits.rates
         )
         self.limits = limits
+        self.held = 0
+        """What unfinished messages hold, for which the credit was given back, in bytes."""
         self.nobody = Nobody(self.engine)
         self._buffer = _shared_buffer()
         self.loop = asyncio.get_running_loop()

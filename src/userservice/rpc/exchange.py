@@ -19,7 +19,7 @@ from userservice.wire import compression, framing, http2
 
 # What is larger is decoded, compressed or inflated in a thread: on the loop, 4 MiB of small
 # fields would hold up everyone else for half a second. The way there and back takes 0.1 ms.
-AT_ONCE_MAX: Final = 64 * 1024  # bytes
+AT_ONCE_MAX: Final = 128 * 1024  # bytes
 
 # A frame within a message that brings less than this, and is not its last, brings nothing.
 _BRINGS_NOTHING: Final = 16  # bytes
@@ -47,6 +47,7 @@ class Exchange(Call):
     input_ended = False
     """Whether the other side's messages are at their end."""
     _discarding = False  # whether nobody reads what still arrives
+    _held = 0  # bytes of an unfinished message, whose credit was given back so that it can go on
     _in_part = False  # whether the start of a message was sent, without its end
     _turn: Turn | None = None
     _unread = 0  # bytes received, whose flow-control credit was not given back
@@ -84,7 +85,7 @@ class Exchange(Call):
         if event.end_stream:
             self.input_ended = True
         if self._discarding:
-            self.give_back_all()
+            self._give_back_all()
         else:
             begun = self._input.has_part
             self._input.feed(event.data)
@@ -133,6 +134,8 @@ class Exchange(Call):
         if not messages:
             return None
         message = messages.popleft()
+        if self._held:
+            self._forget_held()
         if messages:
             self._give_back(min(self._unread, len(message) + framing.PREFIX_SIZE))
         else:
@@ -158,9 +161,29 @@ class Exchange(Call):
             raise self.failure
         if self.input_ended:
             raise self.cut_short()
-        # The start of a message that is larger than the window needs more of it.
-        self.give_back_all()
+        if self._input.has_part:
+            self._hold()
+        else:
+            self._give_back_all()
         return True
+
+    def _hold(self) -> None:
+        """Give back the credit of an unfinished message: it may need more than the window."""
+        connection, unread = self.connection, self._unread
+        self._held += unread
+        connection.held += unread
+        self._give_back_all()
+        limits = self.limits
+        limit = max(limits.max_held_bytes, limits.max_receive_message_bytes)
+        if connection.held > limit:
+            self.discard_input()
+            raise ResourceExhaustedError(
+                f"the unfinished messages of this connection hold more than {limit} bytes"
+            )
+
+    def _forget_held(self) -> None:
+        self.connection.held -= self._held
+        self._held = 0
 
     def cut_short(self) -> Exception:
         """Return the error of an input that ends within a message."""
@@ -171,16 +194,21 @@ class Exchange(Call):
         if self.connection.engine.acknowledge(self.stream, size):
             self.connection.plan_flush()
 
-    def give_back_all(self) -> None:
-        """Give back all flow-control credit: what it is for is read, or never will be."""
+    def _give_back_all(self) -> None:
         if self._unread:
             self._give_back(self._unread)
+
+    def let_go(self) -> None:
+        """Give back all flow-control credit: the call is over, and nothing more is read."""
+        if self._held:
+            self._forget_held()
+        self._give_back_all()
 
     def discard_input(self) -> None:
         """Let go of what is here and what will come: nobody reads it."""
         self._discarding = True
         self._input = framing.MessageReader(0)
-        self.give_back_all()
+        self.let_go()
 
     async def decoded(self, data: bytes, codec: CodecBase, message_type: type[Any]) -> Any:
         """Return the message that was received; inflated, where it was compressed.

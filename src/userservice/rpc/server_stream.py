@@ -505,7 +505,7 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
         connection = self.connection
         if self.deadline_at < math.inf:
             connection.deadlines.discard(self)
-        self.give_back_all()
+        self.let_go()
         if self.stream.state is not _CLOSED and not connection.closed:
             # After a whole response, a server asks for no more of the request without
             # calling it an error (RFC 9113 section 8.1).
