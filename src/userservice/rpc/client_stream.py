@@ -502,7 +502,9 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
         self._reset()
 
     def _reset(self) -> None:
-        self.connection.engine.reset(self.stream, http2.ErrorCode.CANCEL)
+        # Whoever has the status cancels nothing ("Early Server Closure").
+        code = http2.ErrorCode.NO_ERROR if self.input_ended else http2.ErrorCode.CANCEL
+        self.connection.engine.reset(self.stream, code)
         self.connection.plan_flush()
 
     async def __aexit__(
