@@ -22,7 +22,15 @@ from tests.rpc.peers import (
 )
 
 from inventory._gen.inventory.v1 import GetStockRequest, GetStockResponse
-from userservice.rpc import Limits, Metadata, NotFoundError, RpcError, current_call, reply_metadata
+from userservice.rpc import (
+    Limits,
+    Metadata,
+    NotFoundError,
+    ResourceExhaustedError,
+    RpcError,
+    current_call,
+    reply_metadata,
+)
 from userservice.wire import framing, http2
 from userservice.wire.http2 import ErrorCode
 from userservice.wire.protobuf import encode
@@ -310,6 +318,18 @@ async def test_what_came_can_be_sent_back(client: Peer, stock: Telling, value: s
     for answer in (client.of(http2.ResponseReceived)[0], end):
         assert answer.headers.get("x") == value
         assert answer.headers.get("y-bin") == "YWI"  # padding is taken, and not sent
+
+
+async def test_a_call_is_defined_before_its_metadata(start: Start) -> None:
+    """Pseudo-headers, then the timeout, then what the call is (PROTOCOL-HTTP2.md, "Requests")."""
+    server, client = start()
+    call = asyncio.create_task(client.get_stock(GetStockRequest(), metadata={"a": "1"}, timeout=20))
+    request = await server.until(http2.RequestReceived)
+    names = [name for name, _ in request.headers.fields]
+    assert names[:6] == [":method", ":scheme", ":path", ":authority", "grpc-timeout", "te"]
+    assert names[-1] == "a"
+    server.answer(request.stream, GetStockResponse())
+    await call
 
 
 @pytest.mark.parametrize("value", [" a", "a\t", "  "])
@@ -673,6 +693,20 @@ async def test_a_status_before_the_end_of_the_request_counts(start: Start) -> No
     server.engine.reset(stream, ErrorCode.NO_ERROR)
     server.flush()
     assert (await call).count == 5
+
+
+async def test_who_has_the_status_lets_go_of_the_call_without_an_error(start: Start) -> None:
+    """NO_ERROR (PROTOCOL-HTTP2.md, "Early Server Closure"): nothing was cancelled."""
+    server, client = start(initial_window_size=10)
+    await asyncio.sleep(0.01)
+    call = asyncio.create_task(client.get_stock(GetStockRequest(item="x" * 100)))
+    stream = (await server.until(http2.RequestReceived)).stream
+    says(("grpc-status", "8"))(server, stream)
+    server.flush()
+    with pytest.raises(ResourceExhaustedError):
+        await call
+    reset = await server.until(http2.StreamReset)
+    assert (reset.stream, reset.code) == (stream, ErrorCode.NO_ERROR)
 
 
 async def test_metadata_of_a_reply_is_read_as_that_of_a_request_is(start: Start) -> None:
