@@ -151,8 +151,7 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
         deadline_at: float,
         compression: Encoding | None,
     ) -> None:
-        self.limits = limits = caller.limits
-        self._input = framing.MessageReader(limits.max_receive_message_bytes)
+        self._input = framing.MessageReader(caller.limits.max_receive_message_bytes)
         if compression is not None:
             self.output_encoding = compression
         self._caller = caller
@@ -163,6 +162,11 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
         self._request_metadata = metadata
         self.deadline_at = deadline_at
         self._reply = _reply.get()
+
+    @property
+    def limits(self) -> Limits:
+        """How much is taken of the server."""
+        return self._caller.limits
 
     # The request
 
@@ -268,7 +272,7 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
             (message,) = await caller.events.send_message(message)
         # Before the request: nothing is sent for a message that cannot be.
         data = caller.codec.encode(message, self._send_type)
-        if len(data) > self.limits.max_send_message_bytes:
+        if len(data) > caller.limits.max_send_message_bytes:
             raise self.refuse_to_send(len(data))
         if self.output_encoding is not None:
             data = await self.compressed(data)
