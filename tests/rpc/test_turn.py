@@ -1,6 +1,7 @@
 """A busy stream shares the event loop: others never wait for all of it."""
 
 import asyncio
+import statistics
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from inventory._gen.inventory.v1 import (
 )
 from inventory.client import InventoryClient
 from userservice.rpc import Server, connect
+from userservice.rpc.turn import Turn
 
 
 class Busy(InventoryServiceBase):
@@ -60,6 +62,26 @@ async def test_a_fast_stream_holds_up_nobody() -> None:
 
         for busy in (receive(), send()):
             assert await longest_wait(asyncio.create_task(busy)) < 0.5
+
+
+async def test_busy_streams_share_one_turn() -> None:
+    """A hundred of them do not keep the loop a hundred times as long."""
+    waits: list[float] = []
+
+    async def stay_busy() -> None:
+        turn = Turn()
+        while len(waits) < 11:
+            if turn.is_over():
+                await turn.share()
+
+    async with asyncio.TaskGroup() as busy:
+        for _ in range(100):
+            busy.create_task(stay_busy())
+        while len(waits) < 11:
+            began = time.perf_counter()
+            await asyncio.sleep(0)
+            waits.append(time.perf_counter() - began)
+    assert statistics.median(waits) < 0.03  # a hundred turns are 0.05 s
 
 
 def test_a_client_loads_no_standard_service_of_its_own() -> None:
