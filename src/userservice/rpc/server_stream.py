@@ -307,6 +307,7 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
         if self.output_encoding is not None:
             data = await self.compressed(data)
         rest = self.send_now(framing.frame(data))
+        del data  # a call that waits holds its message once, with the prefix
         if rest is not None:
             await self.send(rest)
         self._send_message_done = True
