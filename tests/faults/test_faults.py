@@ -51,5 +51,4 @@ def test_fault_keeps_to_its_budget(
     server = server_of(fault)
     outcome = put(fault, server, attackers, full=False)
     assert outcome.misses(P99_MAX_MS) == []
-    log = server.log.read_text()
-    assert "Traceback" not in log, log
+    assert not server.log.read_text()

@@ -282,7 +282,10 @@ class Connection(asyncio.BufferedProtocol):
         self._flush_planned = False
         self._unsent = 0
         if self.engine.has_output and self._transport is not None and not self.closed:
-            self._transport.write(self.engine.take_output())
+            output = self.engine.take_output()
+            # asyncio logs each write after the peer has broken off, until it says so.
+            if not self._transport.is_closing():
+                self._transport.write(output)
 
     def flush_amid(self, count: int) -> None:
         """Send what is to be sent, now and then, amid calls that go on together.
