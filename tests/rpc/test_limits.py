@@ -5,6 +5,7 @@ import logging
 import re
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from userservice.rpc import (
     Channel,
     DeadlineExceededError,
     Encoding,
+    InternalError,
     Limits,
     ResourceExhaustedError,
     Server,
@@ -179,16 +181,21 @@ async def test_a_large_message_does_not_hold_up_the_others(start: Start) -> None
     assert small > 2  # one, where the loop is held up
 
 
-async def test_large_messages_are_decoded_one_after_the_other(
-    start: Start, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("end", [b"", b"\x07"], ids=["", "malformed"])
+@pytest.mark.parametrize(("fields", "on_the_loop"), [(2_000_000, 0), (60_000, 1), (1_000, 5)])
+async def test_what_takes_long_is_decoded_in_one_thread(
+    start: Start, monkeypatch: pytest.MonkeyPatch, fields: int, on_the_loop: int, end: bytes
 ) -> None:
-    """Each thread more that computes keeps the event loop waiting for Python's lock."""
+    """More threads would keep the event loop waiting for Python's lock.
+
+    Of messages that are not large, the first one tells that those of this client take long.
+    """
     _, client = await start()
-    decode, threads = MessageCodec.decode, set()
+    decode, threads = MessageCodec.decode, list[int]()
 
     def decode_somewhere(codec: MessageCodec, data: bytes, message_type: type[Any]) -> Any:
         if message_type is GetStockRequest:
-            threads.add(threading.get_ident())
+            threads.append(threading.get_ident())
         return decode(codec, data, message_type)
 
     monkeypatch.setattr(MessageCodec, "decode", decode_somewhere)
@@ -197,20 +204,25 @@ async def test_large_messages_are_decoded_one_after_the_other(
     async def call() -> None:
         async with client.channel.request(
             method, Cardinality.UNARY_UNARY, Many, GetStockResponse
-        ) as large:
-            await large.send_message(Many(), end=True)
-            await large.recv_message()
+        ) as stream:
+            await stream.send_message(Many(fields, end), end=True)
+            with pytest.raises(InternalError) if end else nullcontext():
+                await stream.recv_message()
 
-    await asyncio.gather(*(call() for _ in range(3)))
-    assert len(threads) == 1
-    assert threads != {threading.get_ident()}
+    await asyncio.gather(*(call() for _ in range(5)))
+    assert threads.count(threading.get_ident()) == on_the_loop
+    assert len({*threads} - {threading.get_ident()}) == (on_the_loop < len(threads))
 
 
 class Many:
-    """Looks like a message of Google's runtime: two million times the empty name of an item."""
+    """Looks like a message of Google's runtime: many times the empty name of an item."""
+
+    def __init__(self, fields: int = 2_000_000, end: bytes = b"") -> None:
+        self._fields = fields
+        self._end = end
 
     def SerializeToString(self) -> bytes:  # noqa: N802  # Google's name
-        return b"\x0a\x00" * 2_000_000
+        return b"\x0a\x00" * self._fields + self._end
 
 
 # Time

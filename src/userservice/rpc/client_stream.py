@@ -36,7 +36,7 @@ from userservice.rpc.errors import (
     UnimplementedError,
     rpc_error,
 )
-from userservice.rpc.exchange import AT_ONCE_MAX, Exchange
+from userservice.rpc.exchange import UNTIMED_MAX, Exchange
 from userservice.rpc.limits import Limits
 from userservice.rpc.metadata import encode_metadata, read_metadata
 from userservice.rpc.response import Outcome, Response, read_response, read_trailers
@@ -374,7 +374,7 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
         self._received = True
         caller = self._caller
         message: R
-        if len(data) > AT_ONCE_MAX or type(data) is framing.CompressedMessage:
+        if len(data) > UNTIMED_MAX or type(data) is framing.CompressedMessage:
             message = await self.decoded(data, caller.codec, self._recv_type)
         else:
             message = caller.codec.decode(data, self._recv_type)

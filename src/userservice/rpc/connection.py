@@ -122,6 +122,8 @@ class Connection(asyncio.BufferedProtocol):
         # Runs until the other side's settings are here, and while a header block has no end.
         self._patience: asyncio.TimerHandle | None = None
         self._greeted = False
+        self.decodes_slowly = False
+        """Whether the last larger message was of so many fields that the next goes to a thread."""
         self.sent_since_ping = False
         """Whether anything of a call was sent since the other side's last ping."""
         self._keepalive = Keepalive(config, self.loop, self._ping, self._unanswered)

@@ -35,7 +35,7 @@ from userservice.rpc.connection import Connection
 from userservice.rpc.deadlines import Deadlines
 from userservice.rpc.details import ErrorInfo
 from userservice.rpc.errors import Metadata, RpcError, UnimplementedError
-from userservice.rpc.exchange import AT_ONCE_MAX, Exchange
+from userservice.rpc.exchange import UNTIMED_MAX, Exchange
 from userservice.rpc.limits import Limits
 from userservice.rpc.metadata import ACCEPT_ENCODING, encode_message, encode_metadata
 from userservice.rpc.request import Request
@@ -237,7 +237,7 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
             reader = self._input
             if reader.messages or reader.has_part or not self.input_ended:
                 await self._await_end()
-        if len(data) > AT_ONCE_MAX or type(data) is framing.CompressedMessage:
+        if len(data) > UNTIMED_MAX or type(data) is framing.CompressedMessage:
             message = await self.decoded(data, face.codec, method.request_type)
         else:
             message = face.codec.decode(data, method.request_type)
