@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,10 @@ from tests.faults.measure import Attackers, FaultyServer, put
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="what a process uses is read from /proc"
+)
 
 # Catches a loop that stands still, and no busy machine.
 P99_MAX_MS = 1_000
