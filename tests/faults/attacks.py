@@ -46,6 +46,7 @@ Saw = Counter[str]
 
 # What a peer sees that is answered, and one whose connection and calls are as they were.
 ANSWERED: Final = "answered"
+EXHAUSTED: Final = "status RESOURCE_EXHAUSTED"
 LEFT_ALONE: Final = "left alone"
 
 
@@ -444,7 +445,7 @@ def _blocks(target: Target, block: bytes, first: bytes | None = None) -> Saw:
         peer.until_saw(ANSWERED)
         for number in target.times(50, 3):
             peer.send(_in_frames(peer.stream(), block))
-            peer.until_saw("grpc-status 8", number + 1)
+            peer.until_saw(EXHAUSTED, number + 1)
         return peer.saw
 
 
@@ -479,12 +480,12 @@ def message_over_the_limit(target: Target) -> Saw:
     with Peer(target.port) as peer:
         peer.settle()
         for _ in target.times(20, 2):
-            answers = peer.saw["grpc-status 8"]
+            answers = peer.saw[EXHAUSTED]
             stream = peer.stream()
             peer.send(head(stream, block_of(GET.path)))
             peer.send(content(stream, _prefix(2**32 - 1) + bytes(32_000), end=False))
             peer.window -= 32_005
-            peer.until_saw("grpc-status 8", answers + 1)
+            peer.until_saw(EXHAUSTED, answers + 1)
         return peer.saw
 
 
@@ -494,9 +495,9 @@ def message_just_over_the_limit(target: Target) -> Saw:
     with Peer(target.port) as peer:
         peer.settle()
         for _ in target.times(10, 2):
-            answers = peer.saw["grpc-status 8"]
+            answers = peer.saw[EXHAUSTED]
             _upload(peer, GET.path, body)
-            peer.until_saw("grpc-status 8", answers + 1)
+            peer.until_saw(EXHAUSTED, answers + 1)
         return peer.saw
 
 
@@ -548,9 +549,9 @@ def gzip_bomb(target: Target) -> Saw:
     with Peer(target.port) as peer:
         peer.settle()
         for _ in target.times(20, 2):
-            answers = peer.saw["grpc-status 8"]
+            answers = peer.saw[EXHAUSTED]
             _upload(peer, GET.path, body, [("grpc-encoding", "gzip")])
-            peer.until_saw("grpc-status 8", answers + 1)
+            peer.until_saw(EXHAUSTED, answers + 1)
         return peer.saw
 
 

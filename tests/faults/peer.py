@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final, Self
 
+from grpclib.const import Status
 from hpack import Decoder
 from tests.bench.headers import plain
 
@@ -212,7 +213,7 @@ class Peer:
         return sum(
             count
             for what, count in self.saw.items()
-            if what == "answered" or what.startswith(("grpc-status", "RST_STREAM"))
+            if what == "answered" or what.startswith(("status", "RST_STREAM"))
         )
 
     def _read(self) -> None:
@@ -256,8 +257,8 @@ class Peer:
     def _take_headers(self, payload: bytes, *, ended: bool) -> None:
         fields = {str(name): str(value) for name, value in self._decoder.decode(payload)}
         if ended:
-            status = fields.get("grpc-status")
-            self.saw["answered" if status == "0" else f"grpc-status {status}"] += 1
+            status = Status(int(fields["grpc-status"]))
+            self.saw["answered" if status is Status.OK else f"status {status.name}"] += 1
 
     def _closed(self, how: str) -> None:
         self.closed = True
