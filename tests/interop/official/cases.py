@@ -12,11 +12,13 @@ import pytest
 from grpclib.const import Cardinality, Status
 from multidict import MultiDict
 from tests.interop._gen.grpc.testing import (
+    BoolValue,
     EchoStatus,
     Empty,
     Payload,
     ResponseParameters,
     SimpleRequest,
+    SimpleResponse,
     StreamingInputCallRequest,
     StreamingInputCallResponse,
     StreamingOutputCallRequest,
@@ -29,6 +31,7 @@ from userservice.rpc import (
     CancelledError,
     Channel,
     DeadlineExceededError,
+    InvalidArgumentError,
     RpcError,
     Stub,
     UnimplementedError,
@@ -46,6 +49,12 @@ PATIENCE_S = 20
 REQUEST_SIZES = [27182, 8, 1828, 45904]
 RESPONSE_SIZES = [31415, 9, 2653, 58979]
 LARGE_REQUEST, LARGE_RESPONSE = 271828, 314159
+COMPRESSED_SIZES = [31415, 92653]
+# Which responses are compressed: what is on the wire must say so.
+SERVER_COMPRESSED = {
+    "server_compressed_unary": [True, False],
+    "server_compressed_streaming": [True, False],
+}
 TEST_STATUS = (2, "test status message")
 SPECIAL_STATUS = (2, "\t\ntest with whitespace\r\nand Unicode BMP ☺ and non-BMP 😈\t\n")
 METADATA: dict[str, str | bytes] = {
@@ -256,6 +265,84 @@ async def unimplemented_service(channel: Channel) -> None:
         await Nobody(channel, timeout_s=PATIENCE_S).unimplemented_call(Empty())
 
 
+async def client_compressed_unary(channel: Channel) -> None:
+    """A message is compressed, or not, as the client wants; the server knows which it is."""
+    with pytest.raises(InvalidArgumentError):
+        await compressed_unary(channel, compresses=False, expected=True)
+    for compressed in (True, False):
+        response = await compressed_unary(channel, compresses=compressed, expected=compressed)
+        assert body_of(response) == bytes(LARGE_RESPONSE)
+
+
+async def compressed_unary(
+    channel: Channel, *, compresses: bool, expected: bool
+) -> SimpleResponse | None:
+    """Send a large request, compressed or not, that says what the server is to expect."""
+    request = large_request()
+    request.expect_compressed = BoolValue(value=expected)
+    async with channel.request(
+        "/grpc.testing.TestService/UnaryCall",
+        Cardinality.UNARY_UNARY,
+        SimpleRequest,
+        SimpleResponse,
+        timeout=PATIENCE_S,
+    ) as call:
+        call.compresses = compresses
+        await call.send_message(request, end=True)
+        return await call.recv_message()
+
+
+async def client_compressed_streaming(channel: Channel) -> None:
+    """The same, from message to message of a stream."""
+    with pytest.raises(InvalidArgumentError):
+        await compressed_streaming(channel, [(27182, False, True)])
+    total = await compressed_streaming(channel, [(27182, True, True), (45904, False, False)])
+    assert total == 27182 + 45904
+
+
+async def compressed_streaming(channel: Channel, sent: list[tuple[int, bool, bool]]) -> int | None:
+    """Send messages: the size of each, whether it is compressed, and whether it says so."""
+    async with channel.request(
+        "/grpc.testing.TestService/StreamingInputCall",
+        Cardinality.STREAM_UNARY,
+        StreamingInputCallRequest,
+        StreamingInputCallResponse,
+        timeout=PATIENCE_S,
+    ) as call:
+        for size, compresses, expected in sent:
+            call.compresses = compresses
+            await call.send_message(
+                StreamingInputCallRequest(
+                    payload=Payload(body=bytes(size)), expect_compressed=BoolValue(value=expected)
+                )
+            )
+        await call.end()
+        response = await call.recv_message()
+    return None if response is None else response.aggregated_payload_size
+
+
+async def server_compressed_unary(channel: Channel) -> None:
+    """The server compresses a message, or not, as it is asked to."""
+    for compressed in SERVER_COMPRESSED["server_compressed_unary"]:
+        request = large_request()
+        request.response_compressed = BoolValue(value=compressed)
+        response = await client_on(channel).unary_call(request)
+        assert body_of(response) == bytes(LARGE_RESPONSE)
+
+
+async def server_compressed_streaming(channel: Channel) -> None:
+    """The same, from message to message of a stream."""
+    flags = SERVER_COMPRESSED["server_compressed_streaming"]
+    request = StreamingOutputCallRequest(
+        response_parameters=[
+            ResponseParameters(size=size, compressed=BoolValue(value=compressed))
+            for size, compressed in zip(COMPRESSED_SIZES, flags, strict=True)
+        ]
+    )
+    responses = client_on(channel).streaming_output_call(request, timeout=PATIENCE_S)
+    assert [body_of(response) async for response in responses] == [*map(bytes, COMPRESSED_SIZES)]
+
+
 async def rpc_soak(channel: Channel, calls: int) -> None:
     """Many large calls succeed on one channel."""
     client = client_on(channel)
@@ -288,4 +375,11 @@ CASES: dict[str, Callable[[Channel], Awaitable[None]]] = {
         unimplemented_method,
         unimplemented_service,
     )
+}
+# A channel that compresses runs these.
+CLIENT_COMPRESSES = {
+    case.__name__: case for case in (client_compressed_unary, client_compressed_streaming)
+}
+SERVER_COMPRESSES = {
+    case.__name__: case for case in (server_compressed_unary, server_compressed_streaming)
 }

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 from tests.interop.official.cases import (
+    COMPRESSED_SIZES,
     LARGE_REQUEST,
     LARGE_RESPONSE,
     METADATA,
     PATIENCE_S,
     REQUEST_SIZES,
     RESPONSE_SIZES,
+    SERVER_COMPRESSED,
     SPECIAL_STATUS,
     TEST_STATUS,
 )
@@ -202,6 +204,57 @@ def unimplemented_service(pb: Any, services: Any, channel: Any) -> None:
     assert code is grpc.StatusCode.UNIMPLEMENTED
 
 
+def client_compressed_unary(pb: Any, services: Any, channel: Any) -> None:
+    """A call is compressed, or not, as the client wants; the server knows which it is."""
+    stub = services.TestServiceStub(channel)
+    request = large_request(pb)
+    request.expect_compressed.value = True
+    code, _ = code_of(lambda: stub.UnaryCall(request, timeout=PATIENCE_S))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    for compression in (grpc.Compression.Gzip, grpc.Compression.Deflate, None):
+        request.expect_compressed.value = compression is not None
+        response = stub.UnaryCall(request, compression=compression, timeout=PATIENCE_S)
+        assert response.payload.body == bytes(LARGE_RESPONSE)
+
+
+def client_compressed_streaming(pb: Any, services: Any, channel: Any) -> None:
+    """The same for a stream; grpcio's client cannot change from message to message."""
+    stub = services.TestServiceStub(channel)
+    request = pb.StreamingInputCallRequest(payload=pb.Payload(body=bytes(27182)))
+    request.expect_compressed.value = True
+    code, _ = code_of(lambda: stub.StreamingInputCall(iter([request]), timeout=PATIENCE_S))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    for compression in (grpc.Compression.Gzip, grpc.Compression.Deflate, None):
+        request.expect_compressed.value = compression is not None
+        response = stub.StreamingInputCall(
+            iter([request, request]), compression=compression, timeout=PATIENCE_S
+        )
+        assert response.aggregated_payload_size == 2 * 27182
+
+
+def server_compressed_unary(pb: Any, services: Any, channel: Any) -> None:
+    """The server compresses a message, or not, as it is asked to."""
+    stub = services.TestServiceStub(channel)
+    for compressed in SERVER_COMPRESSED["server_compressed_unary"]:
+        request = large_request(pb)
+        request.response_compressed.value = compressed
+        response = stub.UnaryCall(request, timeout=PATIENCE_S)
+        assert response.payload.body == bytes(LARGE_RESPONSE)
+
+
+def server_compressed_streaming(pb: Any, services: Any, channel: Any) -> None:
+    """The same, from message to message of a stream."""
+    flags = SERVER_COMPRESSED["server_compressed_streaming"]
+    request = pb.StreamingOutputCallRequest(
+        response_parameters=[
+            pb.ResponseParameters(size=size, compressed=pb.BoolValue(value=compressed))
+            for size, compressed in zip(COMPRESSED_SIZES, flags, strict=True)
+        ]
+    )
+    responses = services.TestServiceStub(channel).StreamingOutputCall(request, timeout=PATIENCE_S)
+    assert [response.payload.body for response in responses] == [*map(bytes, COMPRESSED_SIZES)]
+
+
 def rpc_soak(pb: Any, services: Any, channel: Any, calls: int) -> None:
     """Many large calls succeed on one channel."""
     for _ in range(calls):
@@ -234,5 +287,10 @@ CASES: dict[str, Case] = {
         custom_metadata,
         unimplemented_method,
         unimplemented_service,
+        client_compressed_unary,
+        client_compressed_streaming,
     )
+}
+SERVER_COMPRESSES: dict[str, Case] = {
+    case.__name__: case for case in (server_compressed_unary, server_compressed_streaming)
 }

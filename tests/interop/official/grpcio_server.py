@@ -1,6 +1,9 @@
 # ruff: noqa: N802  # the names are the contract's
 # printing is how a program tells
-"""A grpcio server of grpc.testing.TestService; it takes the folder of the generated stubs."""
+"""A grpcio server of grpc.testing.TestService; it takes the folder of the generated stubs.
+
+grpcio does not tell whether a request was compressed, so that none is refused for it.
+"""
 
 import asyncio
 import sys
@@ -33,12 +36,19 @@ async def end_as_asked(request: Any, context: Any) -> None:
         await context.abort(CODES[asked.code], asked.message)
 
 
+def compress_as_asked(context: Any, asked: Any) -> None:
+    """Let the next message be compressed, or not; the server compresses where it may."""
+    if not asked.value:
+        context.disable_next_message_compression()
+
+
 async def answer(request: Any, context: Any) -> None:
     """Send the messages that a request asks for."""
     await end_as_asked(request, context)
     for asked in request.response_parameters:
         if asked.interval_us:
             await asyncio.sleep(asked.interval_us / 1e6)
+        compress_as_asked(context, asked.compressed)
         payload = pb.Payload(body=bytes(asked.size))
         await context.write(pb.StreamingOutputCallResponse(payload=payload))
 
@@ -52,6 +62,7 @@ class Testing(services.TestServiceServicer):
     async def UnaryCall(self, request: Any, context: Any) -> Any:
         await echo_metadata(context)
         await end_as_asked(request, context)
+        compress_as_asked(context, request.response_compressed)
         return pb.SimpleResponse(payload=pb.Payload(body=bytes(request.response_size)))
 
     async def StreamingOutputCall(self, request: Any, context: Any) -> None:
@@ -75,7 +86,7 @@ class Testing(services.TestServiceServicer):
 
 async def main() -> None:
     """Serve on any port until killed."""
-    server = grpc.aio.server()
+    server = grpc.aio.server(compression=grpc.Compression.Gzip)
     services.add_TestServiceServicer_to_server(Testing(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

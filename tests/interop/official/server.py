@@ -9,6 +9,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import AsyncIterator
+from contextvars import ContextVar
 from pathlib import Path
 
 from grpclib.const import Status
@@ -16,6 +17,7 @@ from grpclib.const import Status
 sys.path[0] = str(Path(__file__).parents[3])  # the modules here are tests.interop.*
 
 from tests.interop._gen.grpc.testing import (
+    BoolValue,
     EchoStatus,
     Empty,
     Payload,
@@ -29,7 +31,9 @@ from tests.interop._gen.grpc.testing import (
 )
 from tests.interop.official.figures import Figures
 
-from userservice.rpc import RpcError, Server, current_call
+from userservice.rpc import Encoding, InvalidArgumentError, RpcError, Server, current_call
+from userservice.rpc.exchange import Exchange
+from userservice.wire.framing import CompressedMessage
 
 ECHO_INITIAL = "x-grpc-test-echo-initial"
 ECHO_TRAILING = "x-grpc-test-echo-trailing-bin"
@@ -45,7 +49,9 @@ class Testing(TestServiceBase):
     async def unary_call(self, message: SimpleRequest) -> SimpleResponse:
         """Return as many bytes as were asked for."""
         echo_metadata()
+        expect_compressed(message.expect_compressed)
         end_as_asked(message.response_status)
+        compress_as_asked(message.response_compressed)
         return SimpleResponse(payload=Payload(body=bytes(message.response_size)))
 
     async def streaming_output_call(
@@ -61,6 +67,7 @@ class Testing(TestServiceBase):
         """Return how many bytes of payload came."""
         size = 0
         async for message in messages:
+            expect_compressed(message.expect_compressed)
             if message.payload is not None:
                 size += len(message.payload.body)
         return StreamingInputCallResponse(aggregated_payload_size=size)
@@ -92,6 +99,7 @@ async def responses(
     for asked in request.response_parameters:
         if asked.interval_us:
             await asyncio.sleep(asked.interval_us / 1e6)
+        compress_as_asked(asked.compressed)
         yield StreamingOutputCallResponse(payload=Payload(body=bytes(asked.size)))
 
 
@@ -116,9 +124,41 @@ def end_as_asked(asked: EchoStatus | None) -> None:
         raise RpcError(Status(asked.code), asked.message)
 
 
+# Whether the message that a task took last was compressed. The stack does not say: no other
+# program need know.
+_compressed: ContextVar[bool] = ContextVar("compressed")
+_take_message = Exchange.take_message
+
+
+def take_message(exchange: Exchange) -> bytes | None:
+    """Take a message, and keep whether it is compressed."""
+    message = _take_message(exchange)
+    if message is not None:
+        _compressed.set(type(message) is CompressedMessage)
+    return message
+
+
+Exchange.take_message = take_message  # type: ignore[assignment, method-assign]  # there is no public way
+
+
+def expect_compressed(expected: BoolValue | None) -> None:
+    """Refuse a message that is compressed where it should not be, or the other way around.
+
+    Raises:
+        InvalidArgumentError: it is so.
+    """
+    if expected is not None and expected.value is not _compressed.get():
+        raise InvalidArgumentError(f"compressed: {not expected.value}")
+
+
+def compress_as_asked(asked: BoolValue | None) -> None:
+    """Let the next message be compressed, or not."""
+    current_call().compresses = asked is not None and asked.value
+
+
 async def main() -> None:
     """Serve on any port until killed."""
-    server = Server([Testing()])
+    server = Server([Testing()], compression=Encoding.GZIP)
     await server.start("127.0.0.1", 0)
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, tell_figures)
     print("ready on", *server.addresses, flush=True)
