@@ -32,7 +32,7 @@ import sysconfig
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,7 @@ import userservice
 from userservice import rpc
 from userservice.app.cli import statuses
 from userservice.app.cli import userservice as command_line
-from userservice.rpc import details, health, reflection, testing
+from userservice.rpc import Limits, details, health, reflection, testing
 from userservice.users import chat, creation, filter, order, rules, watch  # noqa: A004  # a module
 from userservice.users.errors import (
     EmailTakenError,
@@ -587,12 +587,30 @@ def test_the_reference_names_every_exit_status() -> None:
 def test_every_setting_is_in_the_reference() -> None:
     """The variables of all options, with the option and its default."""
     rows = rows_of(section_of(REFERENCE / "settings.md", "Variables"))
-    written = {tuple(_CODE.findall(cell)[0].split()[0] for cell in row[:3]) for row in rows}
+    written = {
+        tuple(code.split()[0] for cell in row[:3] for code in _CODE.findall(cell)) for row in rows
+    }
     assert written == {
-        (str(option.envvar), name, str(option.default))
+        (str(option.envvar), name, *([str(option.default)] if option.show_default else []))
         for name, option in OPTIONS.items()
         if option.envvar
     }
+
+
+_UNITS = {"": 1, "s": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+def test_every_limit_is_in_the_reference() -> None:
+    """Its name and its default; 2 GiB are the most that a signed number holds."""
+    limits = REFERENCE / "limits.md"
+    titles = ("Messages", "Calls and connections", "Floods")
+    rows = [row for title in titles for row in rows_of(section_of(limits, title))]
+    written = {}
+    for name, default, *_ in rows:
+        number, _, unit = default.replace(",", "").partition(" ")
+        value = None if number == "none" else int(number) * _UNITS[unit]
+        written[name.strip("`")] = 2**31 - 1 if value == 2**31 else value
+    assert written == {field.name: getattr(Limits(), field.name) for field in fields(Limits)}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from userservice._gen.userservice.v1 import (
     UserServiceStub,
     WatchUserRequest,
 )
-from userservice.rpc import ResponseStream, Stub, connect
+from userservice.rpc import Encoding, Limits, ResponseStream, Stub, connect
+from userservice.rpc.limits import DEFAULT_LIMITS
 
 _SERVICE = "/userservice.v1.UserService"
 
@@ -31,6 +32,8 @@ class UserServiceClient(Stub, UserServiceStub):
         timeout_s: how long a call with one request and one reply may take, in
             seconds; None for no limit. Streams have none, unless the call says so.
         metadata: what is sent with every call.
+        limits: how much is taken of the server.
+        compression: what requests are compressed with.
 
     Raises:
         TargetError: the target is none of these.
@@ -42,8 +45,11 @@ class UserServiceClient(Stub, UserServiceStub):
         *,
         timeout_s: float | None = 30,
         metadata: MetadataLike | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+        compression: Encoding | None = None,
     ) -> None:
-        super().__init__(connect(target), timeout_s=timeout_s, metadata=metadata)
+        channel = connect(target, limits=limits, compression=compression)
+        super().__init__(channel, timeout_s=timeout_s, metadata=metadata)
 
     async def __aenter__(self) -> Self:
         return self

@@ -18,7 +18,7 @@ import pytest
 from userservice import CreateUserRequest, GetUserRequest, ListUsersRequest, UserServiceClient
 from userservice._gen.grpc.health.v1 import HealthCheckRequest, HealthStub
 from userservice._gen.grpc.health.v1 import HealthCheckResponseServingStatus as ServingStatus
-from userservice.rpc import RpcError
+from userservice.rpc import Encoding, ResourceExhaustedError, RpcError
 from userservice.users.storage import sqlite_file
 
 PATIENCE_S = 20
@@ -136,6 +136,37 @@ def test_each_setting_is_a_flag_and_a_variable(processes: Processes) -> None:
     assert (processes.folder / "by-variable.db").exists()
     _, stderr = stopped(process, signal.SIGTERM)
     assert stderr == ""
+
+
+def test_each_limit_can_be_set(processes: Processes) -> None:
+    """As an option, any number of times, or all in a variable; and compression with them."""
+    chosen = {"max_receive_message_bytes": 50, "max_call_s": 30.5}
+    options = [f"--peer-limit={name}={value}" for name, value in chosen.items()]
+    as_variable = " ".join(option.removeprefix("--peer-limit=") for option in options)
+    for process in (
+        processes.start("--port=0", "--database=memory:", "--compression=gzip", *options),
+        processes.start("--port=0", "--database=memory:", USERSERVICE_PEER_LIMIT=as_variable),
+    ):
+        target = address(process)
+
+        async def create(target: str = target) -> None:
+            async with UserServiceClient(target, compression=Encoding.DEFLATE) as client:
+                await client.create_user(CreateUserRequest(email="ann@example.com", name="A" * 9))
+                with pytest.raises(ResourceExhaustedError, match="50"):
+                    await client.create_user(
+                        CreateUserRequest(email="b@example.com", name="b" * 99)
+                    )
+
+        asyncio.run(create())
+        stopped(process, signal.SIGTERM)
+
+
+def test_a_limit_that_is_none_is_refused(processes: Processes) -> None:
+    """In one line, which says what would be right."""
+    assert "max_call_s" in processes.refused("--peer-limit=max_calls=3")
+    assert "a whole number, 0 or more" in processes.refused("--peer-limit=max_connections=2.5")
+    assert "a number, 0 or more" in processes.refused(USERSERVICE_PEER_LIMIT="handshake_s=-1")
+    assert "'gzip', 'deflate'" in processes.refused("--compression=br")
 
 
 def test_mistakes_are_one_line_and_status_2(processes: Processes) -> None:

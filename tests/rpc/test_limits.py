@@ -33,7 +33,7 @@ from userservice.rpc import (
 )
 from userservice.rpc.details import ErrorInfo
 
-LARGE = "x" * 100_000  # more than is worked on at once
+LARGE = "x" * 200_000  # more than is worked on at once
 
 
 class Stock(InventoryServiceBase):
@@ -138,6 +138,14 @@ async def test_a_reply_over_the_limit_is_refused(start: Start, encoding: Encodin
             received.append(reply.item)  # noqa: PERF401  # it ends with an error
     assert received == ITEMS[:2]
     assert (await client.get_stock(GetStockRequest(item="x"))).count == 1
+
+
+async def test_a_larger_limit_is_enough_for_a_larger_message(start: Start) -> None:
+    """One message may be as large as its own limit says, whatever the others may hold."""
+    limits = Limits(max_receive_message_bytes=40 * 2**20)
+    _, client = await start(limits=limits)
+    item = "x" * (36 * 2**20)
+    assert (await client.get_stock(GetStockRequest(item=item))).count == len(item)
 
 
 async def test_what_is_too_large_to_be_sent_is_not_sent(start: Start) -> None:

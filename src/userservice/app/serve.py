@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from userservice.rpc import Server
+from userservice.rpc import Encoding, Limits, Server
 from userservice.rpc.health import OVERALL, Health, ServiceCheck, ServiceStatus, polled
+from userservice.rpc.limits import DEFAULT_LIMITS
 from userservice.rpc.reflection import with_reflection
 from userservice.rpc.target import reason_of
 from userservice.users.errors import StorageUnavailableError, StorageUnusableError
@@ -44,11 +45,15 @@ class ServeSettings:
         host: the address or name to bind.
         port: the port; 0 for any free one.
         database: the database's URL.
+        limits: how much is taken of clients.
+        compression: what replies are compressed with, where the client reads it.
     """
 
     host: str = "127.0.0.1"
     port: int = 50051
     database: str = "sqlite:///userservice.db"
+    limits: Limits = DEFAULT_LIMITS
+    compression: Encoding | None = None
 
 
 async def serve(settings: ServeSettings, ready: Callable[[Sequence[str]], None]) -> None:
@@ -132,7 +137,12 @@ async def _serving(
     running = ServiceStatus()
     running.set(True)
     health = Health({users: [database, running], OVERALL: [database, running]})
-    server = Server(with_reflection([users, health]), error_mapping=rpc_error)
+    server = Server(
+        with_reflection([users, health]),
+        error_mapping=rpc_error,
+        limits=settings.limits,
+        compression=settings.compression,
+    )
     await _start(server, settings)
     async with polled(database):
         try:

@@ -19,7 +19,7 @@ from userservice.wire import compression, framing, http2
 
 # What is larger is decoded, compressed or inflated in a thread: on the loop, 4 MiB of small
 # fields would hold up everyone else for half a second. The way there and back takes 0.1 ms.
-AT_ONCE_MAX: Final = 64 * 1024  # bytes
+AT_ONCE_MAX: Final = 128 * 1024  # bytes
 
 # A frame within a message that brings less than this, and is not its last, brings nothing.
 _BRINGS_NOTHING: Final = 16  # bytes
@@ -173,11 +173,12 @@ class Exchange(Call):
         self._held += unread
         connection.held += unread
         self._give_back_all()
-        if connection.held > self.limits.max_held_bytes:
+        limits = self.limits
+        limit = max(limits.max_held_bytes, limits.max_receive_message_bytes)
+        if connection.held > limit:
             self.discard_input()
             raise ResourceExhaustedError(
-                f"the unfinished messages of this connection hold more than "
-                f"{self.limits.max_held_bytes} bytes"
+                f"the unfinished messages of this connection hold more than {limit} bytes"
             )
 
     def _forget_held(self) -> None:

@@ -19,8 +19,9 @@ class Limits:
         max_send_message_bytes: the largest message that is sent, before it is compressed
             (2 GiB, as in grpc-go). A larger one is not sent, and raises RESOURCE_EXHAUSTED.
         max_held_bytes: what the unfinished messages of a connection may hold beyond its window
-            (32 MiB). A call that needs more than that ends with RESOURCE_EXHAUSTED; without it,
-            each of its calls could hold nearly a whole message for as long as it likes.
+            (32 MiB, and never less than one message). A call that needs more than that ends
+            with RESOURCE_EXHAUSTED; without it, each call could hold nearly a whole message
+            for as long as it likes.
         max_header_list_bytes: the largest list of header fields (64 KiB, as nghttp2 and Envoy
             have about). A larger one ends its stream only.
         max_concurrent_streams: the calls of one connection at a time (100, as Envoy advises);

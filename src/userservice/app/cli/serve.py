@@ -5,9 +5,11 @@ from collections.abc import Sequence
 
 import click
 
+from userservice.app.cli.limits import Limit, LimitValue, limits_of
 from userservice.app.logs import LEVELS, LogFormat, configure_logs
 from userservice.app.serve import ServeError, ServeSettings
 from userservice.app.serve import serve as serve_users
+from userservice.rpc import Encoding
 
 _DEFAULTS = ServeSettings()
 
@@ -57,11 +59,42 @@ _DEFAULTS = ServeSettings()
     show_envvar=True,
     help="Text for people, JSON for programs; on standard error.",
 )
-def serve(host: str, port: int, database: str, log_level: str, log_format: str) -> None:
+@click.option(
+    "--compression",
+    type=click.Choice([encoding.value for encoding in Encoding]),
+    envvar="USERSERVICE_COMPRESSION",
+    show_envvar=True,
+    help="What replies are compressed with, where the client reads it; nothing by default.",
+)
+@click.option(
+    "--peer-limit",
+    "limits",
+    type=LimitValue(),
+    multiple=True,
+    envvar="USERSERVICE_PEER_LIMIT",
+    show_envvar=True,
+    help="How much is taken of clients, such as max_connections=100; any number of times.",
+)
+def serve(
+    host: str,
+    port: int,
+    database: str,
+    log_level: str,
+    log_format: str,
+    compression: str | None,
+    limits: tuple[Limit, ...],
+) -> None:
     """Serve until SIGTERM or SIGINT."""
     configure_logs(log_level, LogFormat(log_format))
+    settings = ServeSettings(
+        host,
+        port,
+        database,
+        limits_of(limits),
+        None if compression is None else Encoding(compression),
+    )
     try:
-        asyncio.run(serve_users(ServeSettings(host, port, database), _announce))
+        asyncio.run(serve_users(settings, _announce))
     except ServeError as error:
         raise click.ClickException(str(error)) from error
 
