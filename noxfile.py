@@ -81,7 +81,10 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def interop(session: nox.Session) -> None:
-    """Our server and client with grpc-js, and with grpc-go and grpcurl where Go is installed."""
+    """Our server and client with grpc-js, and with grpc-go and grpcurl where Go is installed.
+
+    With grpc-go's own programs, the official test cases are run too.
+    """
     install(session, "test")
     peers = Path("tests/interop/peers")
     session.run("npm", "ci", "--ignore-scripts", "--prefix", str(peers / "js"), external=True)
@@ -99,6 +102,13 @@ def interop(session: nox.Session) -> None:
         *session.posargs,
         env={"USERSERVICE_INTEROP_BUILT": str(built / "bin")},
     )
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Calls of every kind for three minutes: memory, tasks and descriptors are as before."""
+    install(session, "test")
+    session.run("python", "tests/soak/run.py", *(session.posargs or ["400000"]))
 
 
 def build_go(session: nox.Session, source: Path, out: Path) -> None:
