@@ -83,7 +83,7 @@ def types(session: nox.Session) -> None:
 def interop(session: nox.Session) -> None:
     """Our server and client with grpc-js, and with grpc-go and grpcurl where Go is installed.
 
-    With grpc-go's own programs, the official test cases are run too.
+    The official test cases too: grpc-go brings its own programs for them.
     """
     install(session, "test")
     peers = Path("tests/interop/peers")
@@ -94,7 +94,7 @@ def interop(session: nox.Session) -> None:
     else:
         session.warn("grpc-go and grpcurl are skipped: no Go")
     suites = ["peer_servers", "peer_clients", "grpcurl"]
-    official = ["our_client", "grpc_go_client"]
+    official = ["our_client", "grpc_js_client", "grpc_go_client"]
     session.run(
         "pytest",
         *(f"tests/interop/test_{suite}.py" for suite in suites),

@@ -218,9 +218,11 @@ class Languages:
         """Return the program grpcurl."""
         return self._built("grpcurl")
 
-    def official(self, role: str) -> Path:
-        """Return grpc-go's own client or server of the official test cases."""
-        return self._built("official") / role
+    def official(self, name: str, role: str) -> list[str | Path]:
+        """Return what starts a client or a server of the official test cases."""
+        if name == "grpc-go":  # it has its own
+            return [self._built("official") / role]
+        return ["node", PEERS / "js" / f"official_{role}.js", HERE / "proto/testing.proto"]
 
     def _program(self, name: str, role: str) -> list[str | Path]:
         if name == "grpc-go":

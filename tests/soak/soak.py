@@ -27,7 +27,7 @@ PATIENCE_S: Final = 60
 
 CHANNELS: Final = 4  # at a time; each is closed after a round, and another takes its place
 ROUNDS_ABREAST: Final = 4  # on each channel
-WARM_UP_ROUNDS: Final = 60
+WARM_UP_ROUNDS: Final = 1000  # or as many as are made afterwards, where those are fewer
 # What the allocator keeps differs by some hundred KiB from one time to the next. A leak of 64
 # bytes a call would be 25 MiB in the 400,000 calls of the session.
 TOLERANCE_KIB: Final = 4096

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 
-# `nox -s interop` tests with grpc-go's own programs, and names where it built them.
+# `nox -s interop` tests with other languages, and names where it built them.
 if "USERSERVICE_INTEROP_BUILT" in os.environ:
-    SERVERS = ["grpc_go_address"]
+    SERVERS = ["grpc_js_address", "grpc_go_address"]
 else:
     SERVERS = ["our_address", "grpcio_address"]
-    collect_ignore = ["test_grpc_go_client.py"]
+    collect_ignore = ["test_grpc_js_client.py", "test_grpc_go_client.py"]
 
 
 @dataclass(frozen=True)
@@ -77,13 +77,20 @@ def grpcio_address(testing: Contract, start_for_all: Callable[..., Program]) -> 
 
 
 @pytest.fixture(scope="session")
+def grpc_js_address(languages: Languages, start_for_all: Callable[..., Program]) -> str:
+    """The address of a server made with grpc-js."""
+    program = start_for_all("grpc-js", *languages.official("grpc-js", "server"))
+    return program.line().split()[-1]
+
+
+@pytest.fixture(scope="session")
 def grpc_go_address(languages: Languages, start_for_all: Callable[..., Program]) -> str:
     """The address of grpc-go's own server."""
     program = start_for_all(
         "grpc-go",
         # It says nothing but to its log; and it listens on all addresses.
         *("env", "GRPC_GO_LOG_SEVERITY_LEVEL=info"),
-        *("sh", "-c", 'exec "$0" --port=0 2>&1', languages.official("server")),
+        *("sh", "-c", 'exec "$0" --port=0 2>&1', *languages.official("grpc-go", "server")),
     )
     while "listening on" not in (line := program.line()):
         pass

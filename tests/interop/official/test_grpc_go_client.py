@@ -44,7 +44,7 @@ def go_client(
 
     def run(case: str, *options: str) -> None:
         program = start(
-            languages.official("client"),
+            *languages.official("grpc-go", "client"),
             *(f"--server_host={host}", f"--server_port={port}", f"--test_case={case}"),
             *options,
         )
