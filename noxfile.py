@@ -160,6 +160,19 @@ def conformance(session: nox.Session) -> None:
 
 
 @nox.session
+def h2spec(session: nox.Session) -> None:
+    """The HTTP/2 conformance suite h2spec, on our servers: exactly the failures that are known."""
+    if not shutil.which("go"):
+        session.skip("h2spec is built with Go, which is not there")
+    session.install("-e", ".")
+    suite, folder = Path("tests/h2spec"), Path(session.create_tmp()).resolve()
+    program = folder / "h2spec"
+    package = "github.com/summerwind/h2spec/cmd/h2spec"
+    session.run("go", "-C", str(suite), "build", "-o", str(program), package, external=True)
+    session.run("python", str(suite / "run.py"), str(program), str(folder))
+
+
+@nox.session
 def contract(session: nox.Session) -> None:
     """The contract: buf's lint, and nothing broken since the baseline."""
     install(session, "contract", project=False)

@@ -705,10 +705,11 @@ def test_every_status_is_in_the_reference() -> None:
     ids=lambda module: module.__name__,
 )
 def test_public_names_are_in_the_reference(module: Any) -> None:
-    """Exactly those of ``__all__``, once each, with a word about them."""
+    """Exactly those of ``__all__``, once each, with a word about them; and they are there."""
     rows = rows_of(section_of(REFERENCE / "python.md", f"`{module.__name__}`"))
     assert sorted(codes_of([row])[0] for row in rows) == sorted(module.__all__)
     assert all(row[1] for row in rows)
+    assert [name for name in module.__all__ if not hasattr(module, name)] == []
 
 
 def test_the_official_cases_are_in_the_reference() -> None:

@@ -5,16 +5,26 @@ import gc
 import itertools
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Any, TypeVar
 
 import pytest
 from grpclib.config import Configuration
 from grpclib.const import Cardinality
+from tests.rpc.peers import (
+    OK,
+    PATH,
+    REPLY,
+    Peer,
+    Serve,
+    Start,
+    Stock,
+    data_frame,
+    request_fields,
+    status_of,
+)
 
 from inventory._gen.inventory.v1 import (
     GetStockRequest,
     GetStockResponse,
-    InventoryServiceBase,
     ListStockRequest,
     ListStockResponse,
     PickItemsRequest,
@@ -41,161 +51,6 @@ from userservice.wire.compression import Encoding
 from userservice.wire.http2 import frames
 from userservice.wire.http2.codes import PREFACE
 from userservice.wire.protobuf import encode
-
-E = TypeVar("E")
-PATH = "/inventory.v1.InventoryService/"
-REPLY = ((":status", "200"), ("content-type", "application/grpc"))
-OK = (("grpc-status", "0"),)
-
-
-def request_fields(method: str, **others: str) -> tuple[tuple[str, str], ...]:
-    """What a gRPC client sends to call this method; others replace or add fields."""
-    fields = {
-        ":method": "POST",
-        ":scheme": "http",
-        ":path": PATH + method,
-        ":authority": "test",
-        "te": "trailers",
-        "content-type": "application/grpc",
-    }
-    for name, value in others.items():
-        fields[name.replace("_", "-").replace("-method", ":method", 1)] = value
-    return tuple(fields.items())
-
-
-def data_frame(stream: http2.Stream, payload: bytes = b"", flags: int = 0) -> bytes:
-    """A DATA frame as it goes on the wire, whatever the engine would send."""
-    return http2.frames.frame(http2.FrameType.DATA, flags, stream.id, payload)
-
-
-class Peer(asyncio.Protocol):
-    """A peer that does only what a test tells it to; the engine answers by itself."""
-
-    def __init__(self, role: http2.Role, **settings: int) -> None:
-        self.engine = http2.Connection(role, http2.Settings(**settings))
-        self.events: list[http2.Event] = []
-        self.writes: list[bytes] = []
-        self.lost = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport: Any = transport
-        self.flush()
-
-    def data_received(self, data: bytes) -> None:
-        self.writes.append(data)
-        self.events += self.engine.receive(data)
-        self.flush()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.lost = True
-
-    def flush(self) -> None:
-        """Send what is to be sent."""
-        if self.engine.has_output:
-            self.transport.write(self.engine.take_output())
-
-    def of(self, kind: type[E]) -> list[E]:
-        """The events of this kind, so far."""
-        return [event for event in self.events if isinstance(event, kind)]
-
-    async def until(self, kind: type[E], count: int = 1) -> E:
-        """Wait for so many events of a kind, and return the last one."""
-        async with asyncio.timeout(5):
-            while len(self.of(kind)) < count:
-                await asyncio.sleep(0)
-        return self.of(kind)[count - 1]
-
-    def call(self, method: str, *messages: Any, **fields: str) -> http2.Stream:
-        """Call a method with these messages."""
-        stream = self.engine.open_stream(request_fields(method, **fields))
-        data = b"".join(framing.frame(encode(message)) for message in messages)
-        self.engine.send_data(stream, data, end_stream=True)
-        self.flush()
-        return stream
-
-    def answer(self, stream: http2.Stream, *messages: Any) -> None:
-        """Answer a call with these messages, and OK."""
-        self.engine.send_headers(stream, REPLY)
-        for message in messages:
-            self.engine.send_data(stream, framing.frame(encode(message)))
-        self.engine.send_headers(stream, OK, end_stream=True)
-        self.flush()
-
-
-class Stock(InventoryServiceBase):
-    """Handlers that a test can hold up."""
-
-    def __init__(self) -> None:
-        self.go_on = asyncio.Event()
-        self.seen: list[str] = []
-
-    async def get_stock(self, message: GetStockRequest) -> GetStockResponse:
-        self.seen.append(message.item)
-        if message.item == "stubborn":
-            try:
-                await self.go_on.wait()
-            except asyncio.CancelledError:
-                return GetStockResponse(count=9)
-        if message.item == "slow":
-            await self.go_on.wait()
-        return GetStockResponse(count=len(message.item))
-
-    async def list_stock(self, message: ListStockRequest) -> AsyncIterator[ListStockResponse]:
-        for item in ("x" * 500, "y"):
-            yield ListStockResponse(item=item)
-
-    async def pick_items(
-        self, messages: AsyncIterator[PickItemsRequest]
-    ) -> AsyncIterator[PickItemsResponse]:
-        async for message in messages:
-            yield PickItemsResponse(left=message.count)
-
-    async def receive_deliveries(
-        self, messages: AsyncIterator[ReceiveDeliveriesRequest]
-    ) -> ReceiveDeliveriesResponse:
-        await anext(aiter(messages))
-        await self.go_on.wait()
-        return ReceiveDeliveriesResponse(count=1)
-
-
-@pytest.fixture
-def stock() -> Stock:
-    """The service that the peers call."""
-    return Stock()
-
-
-Serve = Callable[..., Peer]
-
-
-@pytest.fixture
-async def serve(stock: Stock) -> AsyncIterator[Serve]:
-    """Start a server with these options, and return a raw client that is joined to it."""
-    started = []
-
-    def joined(**options: Any) -> Peer:
-        server = Server([stock], **options)
-        peer = Peer(http2.Role.CLIENT, enable_push=0)
-        join(server.new_connection(), peer)
-        started.append((server, peer))
-        return peer
-
-    yield joined
-    for server, peer in started:
-        await server.end_calls()
-        await asyncio.sleep(0.01)
-        assert peer.lost
-
-
-@pytest.fixture
-async def client(serve: Serve) -> Peer:
-    """A raw client, joined to a server as it is without options."""
-    return serve()
-
-
-def status_of(trailers: http2.TrailersReceived | http2.ResponseReceived) -> str:
-    """The grpc-status of a reply's last header block."""
-    return trailers.headers.get("grpc-status") or ""
-
 
 # A server and what its client does
 
@@ -557,29 +412,6 @@ async def test_streams_share_the_connection_s_window(client: Peer, stock: Stock)
 
 
 # A client and what its server does
-
-
-Start = Callable[..., tuple[Peer, InventoryClient]]
-
-
-@pytest.fixture
-async def start() -> AsyncIterator[Start]:
-    """Start a raw server with these settings, and a client that calls it."""
-    channels = []
-
-    def joined(**settings: int) -> tuple[Peer, InventoryClient]:
-        peer = Peer(http2.Role.SERVER, **settings)
-        channel = connect("in-memory:1")
-        connection = channel.new_connection()
-        join(peer, connection)
-        channel.use_connection(connection)
-        channels.append(channel)
-        return peer, InventoryClient(channel, timeout_s=5)
-
-    yield joined
-    for channel in channels:
-        channel.close()
-    await asyncio.sleep(0.01)
 
 
 async def test_many_answers_at_once_are_followed_by_a_few_writes(start: Start) -> None:

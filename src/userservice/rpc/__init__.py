@@ -29,6 +29,7 @@ from userservice.rpc.errors import (
 )
 from userservice.rpc.limits import Limits
 from userservice.rpc.server import Server, Service
+from userservice.rpc.server_stream import ErrorMapping
 from userservice.rpc.stub import ResponseStream, Stub
 from userservice.rpc.target import TargetError
 from userservice.wire.compression import Encoding

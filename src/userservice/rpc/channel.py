@@ -126,6 +126,10 @@ class Channel(_seams.ChannelFace):
                 (":scheme", self.scheme),
                 (":path", path),
                 (":authority", self.authority),
+            )
+            if timeout is not None:  # where gRPC over HTTP/2 wants it, "Requests"
+                fields += (("grpc-timeout", timeout),)
+            fields += (
                 ("te", "trailers"),
                 ("content-type", GRPC_CONTENT_TYPE),
                 ("user-agent", USER_AGENT),
@@ -133,8 +137,6 @@ class Channel(_seams.ChannelFace):
             )
             if encoding is not None:
                 fields += (("grpc-encoding", encoding.value),)
-            if timeout is not None:
-                fields += (("grpc-timeout", timeout),)
             self._fields[path, timeout, encoding] = fields
         return fields
 

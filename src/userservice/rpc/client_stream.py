@@ -20,7 +20,7 @@ from grpclib.events import (
     SendRequest,
 )
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
-from grpclib.metadata import Deadline, encode_metadata
+from grpclib.metadata import Deadline
 from grpclib.protocol import Peer
 from multidict import MultiDict
 
@@ -39,7 +39,7 @@ from userservice.rpc.errors import (
 )
 from userservice.rpc.exchange import AT_ONCE_MAX, Exchange
 from userservice.rpc.limits import Limits
-from userservice.rpc.metadata import read_metadata
+from userservice.rpc.metadata import encode_metadata, read_metadata
 from userservice.rpc.response import Outcome, Response, read_response, read_trailers
 from userservice.rpc.timeout import encode_timeout
 from userservice.wire import framing, http2
@@ -152,8 +152,7 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
         deadline_at: float,
         compression: Encoding | None,
     ) -> None:
-        self.limits = limits = caller.limits
-        self._input = framing.MessageReader(limits.max_receive_message_bytes)
+        self._input = framing.MessageReader(caller.limits.max_receive_message_bytes)
         if compression is not None:
             self.output_encoding = compression
         self._caller = caller
@@ -164,6 +163,11 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
         self._request_metadata = metadata
         self.deadline_at = deadline_at
         self._reply = _reply.get()
+
+    @property
+    def limits(self) -> Limits:
+        """How much is taken of the server."""
+        return self._caller.limits
 
     # The request
 
@@ -201,7 +205,7 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
             await self._tell_request()
         metadata: Fields = ()
         if self._request_metadata:
-            metadata = [*encode_metadata(self._request_metadata)]
+            metadata = encode_metadata(self._request_metadata)
         timeout = None
         if self.deadline_at < math.inf:
             left_s = self.deadline_at - caller.loop.time()
@@ -269,7 +273,7 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
             (message,) = await caller.events.send_message(message)
         # Before the request: nothing is sent for a message that cannot be.
         data = caller.codec.encode(message, self._send_type)
-        if len(data) > self.limits.max_send_message_bytes:
+        if len(data) > caller.limits.max_send_message_bytes:
             raise self.refuse_to_send(len(data))
         if self.output_encoding is not None:
             data = await self.compressed(data)
@@ -508,7 +512,9 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
         self.fail(CancelledError("this side cancelled the call"))
 
     def _reset(self) -> None:
-        self.connection.engine.reset(self.stream, http2.ErrorCode.CANCEL)
+        # Whoever has the status cancels nothing ("Early Server Closure").
+        code = http2.ErrorCode.NO_ERROR if self.input_ended else http2.ErrorCode.CANCEL
+        self.connection.engine.reset(self.stream, code)
         self.connection.plan_flush()
 
     async def __aexit__(

@@ -34,7 +34,6 @@ class Exchange(Call):
 
     connection: Connection
     stream: http2.Stream
-    limits: Limits
     input_encoding: compression.Encoding | None = None
     """What the other side's messages are compressed with, those that are."""
     output_encoding: compression.Encoding | None = None
@@ -52,6 +51,11 @@ class Exchange(Call):
     _turn: Turn | None = None
     _unread = 0  # bytes received, whose flow-control credit was not given back
     _waiters: list[Wakeup] | None = None
+
+    @property
+    def limits(self) -> Limits:
+        """How much is taken of the other side."""
+        raise NotImplementedError
 
     # Waiting
 
@@ -84,13 +88,15 @@ class Exchange(Call):
         self._unread += event.flow_size
         if event.end_stream:
             self.input_ended = True
+        data = event.data
         if self._discarding:
             self._give_back_all()
-        else:
-            begun = self._input.has_part
-            self._input.feed(event.data)
-            if begun and len(event.data) < _BRINGS_NOTHING and self._input.has_part:
+        elif self._input.has_part and len(data) < _BRINGS_NOTHING:
+            self._input.feed(data)
+            if self._input.has_part:
                 self.connection.spend_glitch()
+        else:
+            self._input.feed(data)
         if self._waiters:
             self.wake()
 

@@ -96,7 +96,7 @@ def _refusal(
     return Refusal(fields + more)
 
 
-_METHOD: Final = _refusal(405)
+_METHOD: Final = _refusal(405, more=(("allow", "POST"),))  # RFC 9110 section 15.5.6
 _NO_CONTENT_TYPE: Final = _refusal(415, "Missing content-type header")
 _CONTENT_TYPE: Final = _refusal(415, "Unacceptable content-type header")
 _NO_TE: Final = _refusal(400, 'Required "te: trailers" header is missing')

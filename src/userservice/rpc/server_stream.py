@@ -25,7 +25,7 @@ from grpclib.events import (
     SendTrailingMetadata,
 )
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
-from grpclib.metadata import Deadline, encode_bin_value, encode_grpc_message, encode_metadata
+from grpclib.metadata import Deadline, encode_bin_value
 from grpclib.protocol import Peer
 from multidict import MultiDict
 
@@ -37,7 +37,7 @@ from userservice.rpc.details import ErrorInfo
 from userservice.rpc.errors import Metadata, RpcError, UnimplementedError
 from userservice.rpc.exchange import AT_ONCE_MAX, Exchange
 from userservice.rpc.limits import Limits
-from userservice.rpc.metadata import ACCEPT_ENCODING
+from userservice.rpc.metadata import ACCEPT_ENCODING, encode_message, encode_metadata
 from userservice.rpc.request import Request
 from userservice.wire import framing, http2
 from userservice.wire.compression import Encoding
@@ -112,7 +112,9 @@ class Face:
         """Return the fields that say more than the status."""
         fields = []
         if message is not None:
-            fields.append(("grpc-message", encode_grpc_message(message)))
+            # Half a character, as the name of a file can have it, must not cost the status.
+            message = message.encode("utf-8", "replace").decode("utf-8")
+            fields.append(("grpc-message", encode_message(message)))
         if details is not None and self.details_codec is not None:
             octets = self.details_codec.encode(status, message, details)
             fields.append(("grpc-status-details-bin", encode_bin_value(octets).decode("ascii")))
@@ -162,20 +164,21 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
         self.connection = connection
         self.stream = stream
         self.request = request
-        self.limits = limits = face.limits
+        limits = face.limits
         self._input = framing.MessageReader(limits.max_receive_message_bytes)
         self._face = face
-        timeout_s = request.timeout_s
-        if limits.max_call_s is not None:
-            timeout_s = (
-                limits.max_call_s if timeout_s is None else min(timeout_s, limits.max_call_s)
-            )
-        if timeout_s is not None:
+        if request.timeout_s is not None or limits.max_call_s is not None:
+            timeout_s = min(_or_infinity(request.timeout_s), _or_infinity(limits.max_call_s))
             self.deadline_at = connection.loop.time() + timeout_s
         if request.encoding is not None:
             self.input_encoding = request.encoding
         if face.compression is not None:
             self.compression = face.compression
+
+    @property
+    def limits(self) -> Limits:
+        """How much is taken of clients."""
+        return self._face.limits
 
     # What grpclib's stream offers
 
@@ -230,8 +233,10 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
                 return None
             await self.woken()
         face, method = self._face, self.request.method
-        if not (method.client_streaming or self._is_whole):
-            await self._await_end()
+        if not method.client_streaming:
+            reader = self._input
+            if reader.messages or reader.has_part or not self.input_ended:
+                await self._await_end()
         if len(data) > AT_ONCE_MAX or type(data) is framing.CompressedMessage:
             message = await self.decoded(data, face.codec, method.request_type)
         else:
@@ -241,20 +246,17 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
         self._messages_received += 1
         return message
 
-    @property
-    def _is_whole(self) -> bool:
-        """Whether the client's messages are at their end, and all of them were taken."""
-        return self.input_ended and not (self._input.messages or self._input.has_part)
-
     async def _await_end(self) -> None:
         """Wait for the end of a request that has its one message.
 
         Raises:
             UnimplementedError: another follows (statuscodes.md, "cardinality violation").
         """
-        while not self._is_whole:
+        while True:
             if self._input.messages or self._input.has_part:
                 raise UnimplementedError("the method takes one message, and more were sent")
+            if self.input_ended:
+                return
             if self.failure is not None:
                 raise self.failure
             await self.woken()
@@ -300,7 +302,7 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
         if face.events.hears[SendMessage]:
             (message,) = await face.events.send_message(message)
         data = face.codec.encode(message, method.reply_type)
-        if len(data) > self.limits.max_send_message_bytes:
+        if len(data) > face.limits.max_send_message_bytes:
             raise self.refuse_to_send(len(data))
         if self.output_encoding is not None:
             data = await self.compressed(data)
@@ -516,6 +518,10 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
             )
         connection.release(self)
         self.task = None  # its context knows this call: they would keep each other
+
+
+def _or_infinity(time_s: float | None) -> float:
+    return math.inf if time_s is None else time_s
 
 
 class _DeadlinePassedError(GRPCError):

@@ -30,28 +30,31 @@ class MessageReader:
         limit: the largest message that is taken, in bytes.
     """
 
-    __slots__ = ("_compressed", "_held", "_limit", "_needed", "_parts", "messages", "refused_size")
+    __slots__ = (
+        "_compressed",
+        "_held",
+        "_limit",
+        "_needed",
+        "_parts",
+        "has_part",
+        "messages",
+        "refused_size",
+    )
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self.has_part = False
+        """Whether there is the start of a message, without its end."""
         self.refused_size: int | None = None
         """The size of a message over the limit, in bytes: neither it nor what follows is kept."""
         self.messages: deque[bytes] = deque()
         """The whole messages, without their prefixes; take them from the left."""
-        # The start of a prefix, or what is here of a message after its prefix; in parts, so
-        # that a message in many frames is copied once.
-        self._parts: list[bytes] | None = None
-
-    @property
-    def has_part(self) -> bool:
-        """Whether there is the start of a message, without its end."""
-        return self._parts is not None
 
     def feed(self, data: bytes) -> None:
         """Take the data of a frame; they may hold a part of a message, or many messages."""
         if not data or self.refused_size is not None:
             return  # any number of empty frames may come, and nothing is kept of them
-        if self._parts is not None:
+        if self.has_part:
             missing = self._needed - self._held
             self._parts.append(data[:missing])
             self._held += len(data)
@@ -76,7 +79,11 @@ class MessageReader:
             self._hold(data[position:], PREFIX_SIZE, compressed=None)
 
     def _hold(self, part: bytes, needed: int, *, compressed: bool | None) -> None:
-        """Hold the start of a message, or of a prefix: then nothing is known of the flag."""
+        """Hold the start of a message, or of a prefix: then nothing is known of the flag.
+
+        In parts, so that a message in many frames is copied once.
+        """
+        self.has_part = True
         self._parts = [part]
         self._held = len(part)
         self._needed = needed
@@ -84,9 +91,9 @@ class MessageReader:
 
     def _join(self, rest: bytes) -> bytes:
         """Finish the message or the prefix that is held, and return what is not read yet."""
-        assert self._parts is not None
         data = b"".join(self._parts)
-        self._parts = None
+        self._parts.clear()
+        self.has_part = False
         if self._compressed is None:
             return data + rest
         self.messages.append(CompressedMessage(data) if self._compressed else data)
