@@ -343,6 +343,15 @@ async def server_compressed_streaming(channel: Channel) -> None:
     assert [body_of(response) async for response in responses] == [*map(bytes, COMPRESSED_SIZES)]
 
 
+async def half_duplex(channel: Channel) -> None:
+    """All requests are sent before the first response is read."""
+    requests = [
+        asks_for(size, payload) for size, payload in zip(RESPONSE_SIZES, REQUEST_SIZES, strict=True)
+    ]
+    responses = client_on(channel).half_duplex_call(requests, timeout=PATIENCE_S)
+    assert [body_of(response) async for response in responses] == [*map(bytes, RESPONSE_SIZES)]
+
+
 async def rpc_soak(channel: Channel, calls: int) -> None:
     """Many large calls succeed on one channel."""
     client = client_on(channel)

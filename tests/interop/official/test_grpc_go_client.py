@@ -32,7 +32,7 @@ CASES = [
     "unimplemented_service",
 ]
 SOAK_CALLS = 200
-TOLERANCE_KIB = 4096  # a tenth of the messages of a soak
+TOLERANCE_KIB = 4096  # less than a tenth of the messages of a soak
 
 
 @pytest.fixture
