@@ -115,6 +115,8 @@ class Stock(InventoryServiceBase):
                 return GetStockResponse(count=9)
         if message.item == "slow":
             await self.go_on.wait()
+        if message.item == "fails":
+            raise LookupError(message.item)
         return GetStockResponse(count=len(message.item))
 
     async def list_stock(self, message: ListStockRequest) -> AsyncIterator[ListStockResponse]:

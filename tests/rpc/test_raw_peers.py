@@ -37,6 +37,7 @@ from userservice.rpc import (
     DeadlineExceededError,
     InternalError,
     Limits,
+    NotFoundError,
     ResourceExhaustedError,
     Server,
     UnavailableError,
@@ -44,6 +45,7 @@ from userservice.rpc import (
     UnknownError,
     connect,
 )
+from userservice.rpc.details import ErrorInfo
 from userservice.rpc.server_stream import ServerStream
 from userservice.rpc.testing import MemoryTransport, join
 from userservice.wire import framing, http2
@@ -998,6 +1000,25 @@ async def test_unfinished_messages_hold_a_bounded_part_of_a_connection(
     client.flush()
     client.call("GetStock", GetStockRequest(item="x"))
     assert status_of(await client.until(http2.TrailersReceived)) == "0"
+
+
+@pytest.mark.parametrize(("room", "details"), [(65_536, True), (4_096, False)])
+async def test_an_error_that_is_too_much_keeps_its_status(
+    serve: Serve, room: int, *, details: bool
+) -> None:
+    """Its text is cut, and its details are left out where the client does not take so much."""
+    error = NotFoundError("x" * 70_000, [ErrorInfo(reason="y" * 5_000)])
+
+    def failed(_error: Exception) -> NotFoundError:
+        return error
+
+    client = serve(error_mapping=failed)
+    client.transport.write(frames.settings({http2.Setting.MAX_HEADER_LIST_SIZE: room}))
+    client.call("GetStock", GetStockRequest(item="fails"))
+    reply = (await client.until(http2.ResponseReceived)).headers
+    assert reply.get("grpc-status") == "5"
+    assert reply.get("grpc-message") == "x" * 4_096
+    assert (reply.get("grpc-status-details-bin") is not None) is details
 
 
 async def test_a_deadline_passes_also_where_the_client_s_window_is_closed(serve: Serve) -> None:

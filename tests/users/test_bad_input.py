@@ -39,8 +39,9 @@ MEBIBYTE = 2**20
 HOSTILE = {
     "control characters": "a\x00b\x1b[31mc",
     "a direction override": "ann\u202egnp.exe",
-    "4 MiB": "x" * 4 * MEBIBYTE,
-    "4 MiB of SQL": "' OR 1=1; DROP TABLE users; --" * (4 * MEBIBYTE // 30),
+    # As much as a message may hold: what is more is refused before it is read.
+    "4 MiB": "x" * (4 * MEBIBYTE - 1_024),
+    "4 MiB of SQL": "' OR 1=1; DROP TABLE users; --" * ((4 * MEBIBYTE - 1_024) // 30),
 }
 
 # One good request of each method: bad values are put into it, field by field.

@@ -56,6 +56,8 @@ ErrorMapping = Callable[[Exception], RpcError | None]
 _OK: Final = Status.OK  # through its class a member costs 0.15 us
 _OK_OUTCOME: Final[_Outcome] = (_OK, None, None)
 _BROKEN_OFF: Final[_Outcome] = (Status.UNKNOWN, "the call was broken off", None)
+_MESSAGE_MAX: Final = 4_096  # characters
+_OTHER_FIELDS: Final = 1_024  # bytes, of what comes with an error's text and details
 _OK_FIELDS: Final = (("grpc-status", "0"),)
 _CLOSED: Final = http2.State.CLOSED  # likewise
 
@@ -113,7 +115,8 @@ class Face:
         fields = []
         if message is not None:
             # Half a character, as the name of a file can have it, must not cost the status.
-            message = message.encode("utf-8", "replace").decode("utf-8")
+            # Nor must a long text: clients take as little as 8 KiB of header fields.
+            message = message[:_MESSAGE_MAX].encode("utf-8", "replace").decode("utf-8")
             fields.append(("grpc-message", encode_message(message)))
         if details is not None and self.details_codec is not None:
             octets = self.details_codec.encode(status, message, details)
@@ -344,12 +347,20 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
         if outcome is not _OK_OUTCOME:
             status, message, details = outcome
             fields = (("grpc-status", str(status.value)),)
-            metadata = [*self._face.encode_error(status, message, details), *metadata]
+            error = self._face.encode_error(status, message, details)
+            if details is not None and _size(error) > self._room_for_details:
+                error = self._face.encode_error(status, message, None)
+            metadata = [*error, *metadata]
         if not self._send_initial_metadata_done:
             fields = self._face.reply_headers[None] + fields
         self._send_headers(fields, metadata, end_stream=True)
         self._send_trailing_metadata_done = True
         self.connection.plan_flush()
+
+    @property
+    def _room_for_details(self) -> int:
+        """How much of an error the client takes, in bytes, as it said; other fields need some."""
+        return self.connection.engine.remote.max_header_list_size - _OTHER_FIELDS
 
     @property
     def _has_reply(self) -> bool:
@@ -518,6 +529,11 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
             )
         connection.release(self)
         self.task = None  # its context knows this call: they would keep each other
+
+
+def _size(fields: Collection[tuple[str, str]]) -> int:
+    """Return what fields count for in a header list (RFC 9113 section 6.5.2), in bytes."""
+    return sum(len(name) + len(value) + 32 for name, value in fields)
 
 
 def _or_infinity(time_s: float | None) -> float:
