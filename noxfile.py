@@ -33,6 +33,7 @@ GENERATED = {
         [],
     ),
     Path("tests/wire/_gen"): (Path("tests/wire"), ["test_protobuf.proto"], []),
+    Path("tests/interop/_gen"): (Path("tests/interop/proto"), ["testing.proto"], []),
 }
 
 
@@ -43,6 +44,10 @@ GO_TOOLS = [
     "google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2",
     "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4",
 ]
+
+# grpc-go's own programs of the official test cases. It has the version of
+# tests/interop/peers/go/go.mod.
+GO_OFFICIAL = [f"google.golang.org/grpc/interop/{role}@v1.85.0" for role in ("client", "server")]
 
 
 def install(session: nox.Session, *groups: str, project: bool = True) -> None:
@@ -76,7 +81,10 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def interop(session: nox.Session) -> None:
-    """Our server and client with grpc-js, and with grpc-go and grpcurl where Go is installed."""
+    """Our server and client with grpc-js, and with grpc-go and grpcurl where Go is installed.
+
+    The official test cases too: grpc-go brings its own programs for them.
+    """
     install(session, "test")
     peers = Path("tests/interop/peers")
     session.run("npm", "ci", "--ignore-scripts", "--prefix", str(peers / "js"), external=True)
@@ -86,12 +94,21 @@ def interop(session: nox.Session) -> None:
     else:
         session.warn("grpc-go and grpcurl are skipped: no Go")
     suites = ["peer_servers", "peer_clients", "grpcurl"]
+    official = ["our_client", "grpc_js_client", "grpc_go_client"]
     session.run(
         "pytest",
         *(f"tests/interop/test_{suite}.py" for suite in suites),
+        *(f"tests/interop/official/test_{suite}.py" for suite in official),
         *session.posargs,
         env={"USERSERVICE_INTEROP_BUILT": str(built / "bin")},
     )
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Calls of every kind for three minutes: memory, tasks and descriptors are as before."""
+    install(session, "test")
+    session.run("python", "tests/soak/run.py", *(session.posargs or ["400000"]))
 
 
 def build_go(session: nox.Session, source: Path, out: Path) -> None:
@@ -99,6 +116,8 @@ def build_go(session: nox.Session, source: Path, out: Path) -> None:
     tools, module = out / "bin", out / "src"
     for tool in GO_TOOLS:
         session.run("go", "install", tool, external=True, env={"GOBIN": str(tools)})
+    official = {"GOBIN": str(tools / "official")}
+    session.run("go", "install", *GO_OFFICIAL, external=True, env=official)
     shutil.rmtree(module, ignore_errors=True)
     shutil.copytree(source, module)
     places = [f"_out={module}", "_opt=module=interop,Muser_service.proto=interop/userservicev1"]

@@ -38,6 +38,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import pytest
+from tests.interop.official import cases, grpcio_cases, test_grpc_go_client, test_grpc_js_client
 
 import userservice
 from userservice import rpc
@@ -709,6 +710,22 @@ def test_public_names_are_in_the_reference(module: Any) -> None:
     assert sorted(codes_of([row])[0] for row in rows) == sorted(module.__all__)
     assert all(row[1] for row in rows)
     assert [name for name in module.__all__ if not hasattr(module, name)] == []
+
+
+def test_the_official_cases_are_in_the_reference() -> None:
+    """Each case that our client runs, and those of others, with what it is run with."""
+    rows = rows_of(section_of(REFERENCE / "interoperability.md", "The official test cases"))
+    soaks = ["rpc_soak", "channel_soak"]
+    everywhere = [*cases.CASES, *soaks]
+    assert [row[0] for row in rows if "grpc-go" in row[1]] == [f"`{name}`" for name in everywhere]
+    assert [row[0] for row in rows if "grpc-go" in row[2]] == [f"`{name}`" for name in everywhere]
+    assert {*test_grpc_go_client.CASES, *soaks} == set(everywhere)
+    ours = [*cases.CASES, *cases.CLIENT_COMPRESSES, *cases.SERVER_COMPRESSES, *soaks]
+    assert [row[0] for row in rows] == [f"`{name}`" for name in ours]
+    by_js = test_grpc_js_client.CASES
+    assert [row[0] for row in rows if "grpc-js" in row[2]] == [f"`{name}`" for name in by_js]
+    by_grpcio = [*grpcio_cases.CASES, *grpcio_cases.SERVER_COMPRESSES, *soaks]
+    assert [row[0] for row in rows if "grpcio" in row[2]] == [f"`{name}`" for name in by_grpcio]
 
 
 def test_the_version_of_python_is_the_one_required() -> None:

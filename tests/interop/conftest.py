@@ -93,6 +93,11 @@ class Program:
             pytest.fail(f"the program ended; its log:\n{self.log.read_text()}")
         return line
 
+    def asked(self, number: signal.Signals) -> str:
+        """Send a signal, and return the line that answers it."""
+        self._process.send_signal(number)
+        return self.line()
+
     def stop(self) -> int:
         """Send SIGTERM, and return the exit status."""
         self._process.send_signal(signal.SIGTERM)
@@ -124,37 +129,47 @@ class ServerProgram(Program):
 
 @dataclass(frozen=True)
 class Contract:
-    """What protoc and grpcio's plugin make of the baseline contract."""
+    """What protoc and grpcio's plugin make of a contract."""
 
     folder: Path
     messages: Any
     services: Any
 
+    @classmethod
+    def compiled(cls, proto: Path, folder: Path) -> Self:
+        """Write messages and stubs into a folder, and import them."""
+        status = protoc.main(
+            [
+                "protoc",
+                f"--proto_path={proto.parent}",
+                f"--proto_path={Path(grpc_tools.__file__).parent / '_proto'}",
+                f"--python_out={folder}",
+                f"--grpc_python_out={folder}",
+                proto.name,
+            ]
+        )
+        assert status == 0
+        sys.path.insert(0, str(folder))
+        try:
+            return cls(
+                folder,
+                importlib.import_module(f"{proto.stem}_pb2"),
+                importlib.import_module(f"{proto.stem}_pb2_grpc"),
+            )
+        finally:
+            sys.path.remove(str(folder))
+
 
 @pytest.fixture(scope="session")
 def contract(tmp_path_factory: pytest.TempPathFactory) -> Contract:
     """Messages and stubs of the baseline contract, as grpcio has them."""
-    folder = tmp_path_factory.mktemp("contract")
-    status = protoc.main(
-        [
-            "protoc",
-            f"--proto_path={BASELINE.parent}",
-            f"--proto_path={Path(grpc_tools.__file__).parent / '_proto'}",
-            f"--python_out={folder}",
-            f"--grpc_python_out={folder}",
-            BASELINE.name,
-        ]
-    )
-    assert status == 0
-    sys.path.insert(0, str(folder))
-    try:
-        return Contract(
-            folder,
-            importlib.import_module("user_service_pb2"),
-            importlib.import_module("user_service_pb2_grpc"),
-        )
-    finally:
-        sys.path.remove(str(folder))
+    return Contract.compiled(BASELINE, tmp_path_factory.mktemp("contract"))
+
+
+@pytest.fixture(scope="session")
+def testing(tmp_path_factory: pytest.TempPathFactory) -> Contract:
+    """Messages and stubs of the official test cases, as grpcio has them."""
+    return Contract.compiled(HERE / "proto/testing.proto", tmp_path_factory.mktemp("testing"))
 
 
 @contextmanager
@@ -202,6 +217,12 @@ class Languages:
     def grpcurl(self) -> Path:
         """Return the program grpcurl."""
         return self._built("grpcurl")
+
+    def official(self, name: str, role: str) -> list[str | Path]:
+        """Return what starts a client or a server of the official test cases."""
+        if name == "grpc-go":  # it has its own
+            return [self._built("official") / role]
+        return ["node", PEERS / "js" / f"official_{role}.js", HERE / "proto/testing.proto"]
 
     def _program(self, name: str, role: str) -> list[str | Path]:
         if name == "grpc-go":
@@ -275,6 +296,18 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
 
         def start_program(*command: str | Path) -> Program:
             return started.enter_context(Program(command, tmp_path / "program.log"))
+
+        yield start_program
+
+
+@pytest.fixture(scope="session")
+def start_for_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Program]]:
+    """Starts a program, which is ended with the session."""
+    folder = tmp_path_factory.mktemp("programs")
+    with ExitStack() as started:
+
+        def start_program(name: str, *command: str | Path) -> Program:
+            return started.enter_context(Program(command, folder / f"{name}.log"))
 
         yield start_program
 

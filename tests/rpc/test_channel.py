@@ -15,10 +15,12 @@ from inventory._gen.inventory.v1 import (
     GetStockResponse,
     ListStockRequest,
     PickItemsRequest,
+    PickItemsResponse,
     ReceiveDeliveriesRequest,
 )
 from inventory.client import InventoryClient
 from userservice.rpc import (
+    CancelledError,
     Channel,
     DeadlineExceededError,
     FailedPreconditionError,
@@ -199,6 +201,25 @@ async def test_a_reply_that_is_none_is_internal(inventory: InventoryClient) -> N
         with pytest.raises(InternalError, match="no valid BadRequest"):
             await stream.recv_message()
         await stream.cancel()
+
+
+async def test_whoever_waits_for_a_cancelled_call_hears_of_it(inventory: InventoryClient) -> None:
+    """The server says nothing more, so that its reader would wait for ever."""
+    async with inventory.channel.request(
+        "/inventory.v1.InventoryService/PickItems",
+        Cardinality.STREAM_STREAM,
+        PickItemsRequest,
+        PickItemsResponse,
+    ) as stream:
+        await stream.send_request()
+        reading = asyncio.create_task(stream.recv_message())
+        await asyncio.sleep(0)  # it waits now
+        await stream.cancel()
+        for reader in (reading, stream.recv_message()):
+            with pytest.raises(CancelledError, match="cancelled the call"):
+                await reader
+        with pytest.raises(CancelledError):
+            await stream.send_message(PickItemsRequest())
 
 
 async def test_no_task_is_left_behind(inventory: InventoryClient) -> None:

@@ -275,6 +275,24 @@ async def test_a_handler_whose_stream_is_over_ends_with_the_connection(stock: St
             await asyncio.sleep(0)
 
 
+async def test_a_deadline_may_pass_before_the_handler_takes_a_step(stock: Stock) -> None:
+    """Where the loop is late; the client hears the same as in any other case."""
+    server = Server([stock])
+    peer = Peer(http2.Role.CLIENT, enable_push=0)
+    connection = server.new_connection()
+    join(connection, peer)
+    await peer.until(http2.SettingsAcknowledged)
+    stream = peer.engine.open_stream(request_fields("GetStock", grpc_timeout="1S"))
+    message = framing.frame(encode(GetStockRequest(item="slow")))
+    peer.engine.send_data(stream, message, end_stream=True)
+    connection.data_received(peer.engine.take_output())
+    [call] = connection.calls
+    call.pass_deadline()
+    assert status_of(await peer.until(http2.ResponseReceived)) == "4"
+    await server.end_calls()
+    assert not connection.calls
+
+
 async def test_a_broken_connection_is_told_although_nobody_reads(stock: Stock) -> None:
     """Calls hear of it at once, and the end of the server does not wait for the peer."""
     server = Server([stock])

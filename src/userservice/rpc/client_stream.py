@@ -28,6 +28,7 @@ from userservice.rpc import _seams
 from userservice.rpc.client_connection import ClientConnection
 from userservice.rpc.deadlines import Deadlines
 from userservice.rpc.errors import (
+    CancelledError,
     DeadlineExceededError,
     InternalError,
     Metadata,
@@ -497,13 +498,18 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
     # The end
 
     async def cancel(self) -> None:
-        """Reset the call with CANCEL (gRPC over HTTP/2, "Errors")."""
+        """Reset the call with CANCEL (gRPC over HTTP/2, "Errors").
+
+        Whoever waits for it, now or later, gets a CancelledError after the messages that are
+        here: the server need not answer a reset, and says nothing more.
+        """
         if not self._send_request_done:
             raise ProtocolError("Request was not sent yet")
         if self._cancel_done:
             raise ProtocolError("Stream was already cancelled")
         self._cancel_done = True
         self._reset()
+        self.fail(CancelledError("this side cancelled the call"))
 
     def _reset(self) -> None:
         # Whoever has the status cancels nothing ("Early Server Closure").

@@ -399,6 +399,8 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
         if not self._started:
             # A task that is cancelled before its first step runs nothing, not even its
             # `finally`.
+            if isinstance(error, _DeadlinePassedError) and self.stream.can_send:
+                self._send_status((error.status, error.message, None), ())
             self._release()
 
     # Serving
