@@ -20,10 +20,6 @@ from userservice.wire import http2
 # Beyond this nothing waits for the end of the turn; the kernel takes about as much at once.
 _UNSENT_MAX: Final = 64 * 1024  # bytes
 
-# Who sends waits while the socket is full. What must be answered all the same, such as pings,
-# may fill its buffer up to this; the peer does not read, and is cut off.
-_UNREAD_MAX: Final = 2**20  # bytes
-
 # What many calls send who go on together leaves after so many of them: the other side has
 # something to do while the rest goes on.
 _TOGETHER: Final = 32
@@ -103,7 +99,7 @@ class Connection(asyncio.BufferedProtocol):
             **settings,
         )
         self.engine = http2.Connection(
-            role, announced, window=config.http2_connection_window_size, rates=limits.rates
+            role, announced, window=config.http2_connection_window_size, budgets=limits.budgets
         )
         self.limits = limits
         self.held = 0
@@ -242,7 +238,9 @@ class Connection(asyncio.BufferedProtocol):
             self.failed(error)
 
     def _cut_off_who_does_not_read(self) -> None:
-        if self._transport is not None and self._transport.get_write_buffer_size() > _UNREAD_MAX:
+        """Close where what cannot wait, such as answers to pings, is not read either."""
+        unread = 0 if self._transport is None else self._transport.get_write_buffer_size()
+        if unread > self.limits.max_unread_bytes:
             self.reason = "the other side does not read"
             self.abort()
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from userservice.wire.http2 import Rates
+from userservice.wire.http2 import Budgets
 
 _MIB: Final = 2**20
 
@@ -24,6 +24,14 @@ class Limits:
             for as long as it likes.
         max_header_list_bytes: the largest list of header fields (64 KiB, as nghttp2 and Envoy
             have about). A larger one ends its stream only.
+        max_header_block_bytes: the largest header block that is read, as it comes (128 KiB:
+            twice the list, for blocks without compression); more is a flood of CONTINUATION.
+        max_header_block_frames: how many frames it may have (64, as h2; nghttp2 takes 8).
+        max_encoder_table_bytes: what is kept of HPACK's table for a peer, whatever that allows
+            (4 KiB, as nghttp2 and Envoy).
+        max_unread_bytes: what may wait for a peer that does not read, of what cannot wait, such
+            as answers to pings (1 MiB; grpc-go has 100 frames, nghttp2 1,000); then it is cut
+            off.
         max_concurrent_streams: the calls of one connection at a time (100, as Envoy advises);
             one more is refused with REFUSED_STREAM.
         max_connections: the connections at a time; one more is told ENHANCE_YOUR_CALM.
@@ -51,6 +59,10 @@ class Limits:
     max_send_message_bytes: int = 2**31 - 1
     max_held_bytes: int = 32 * _MIB
     max_header_list_bytes: int = 64 * 1024
+    max_header_block_bytes: int = 128 * 1024
+    max_header_block_frames: int = 64
+    max_encoder_table_bytes: int = 4 * 1024
+    max_unread_bytes: int = _MIB
     max_concurrent_streams: int = 100
     max_connections: int = 10_000
     max_call_s: float | None = None
@@ -71,9 +83,12 @@ class Limits:
                 raise ValueError(f"{name} is at most 4,294,967,295")
 
     @property
-    def rates(self) -> Rates:
+    def budgets(self) -> Budgets:
         """What of this the HTTP/2 engine counts."""
-        return Rates(
+        return Budgets(
+            block_bytes=self.max_header_block_bytes,
+            block_frames=self.max_header_block_frames,
+            encoder_table=self.max_encoder_table_bytes,
             reset_burst=self.reset_burst,
             resets_per_s=self.resets_per_s,
             glitch_burst=self.glitch_burst,

@@ -14,10 +14,10 @@ from tests.wire.http2.joined import (
 )
 
 from userservice.wire.http2 import (
+    Budgets,
     Connection,
     ConnectionFailed,
     FrameType,
-    Rates,
     Role,
     Setting,
     Settings,
@@ -38,10 +38,10 @@ class Clock:
 
 def limited(clock: Clock, *, resets: int = 10, glitches: int = 10) -> Connection:
     """A server with small budgets, that has had its client's preface."""
-    rates = Rates(
+    budgets = Budgets(
         reset_burst=resets, resets_per_s=2, glitch_burst=glitches + 2, glitches_per_s=2, clock=clock
     )
-    connection = Connection(Role.SERVER, Settings(), rates=rates)
+    connection = Connection(Role.SERVER, Settings(), budgets=budgets)
     connection.receive(PREFACE + settings() + SETTINGS_ACK)  # two SETTINGS
     connection.take_output()
     return connection
@@ -138,3 +138,28 @@ def test_who_is_sent_much_may_send_more_of_them() -> None:
         connection.receive(GLITCHES["PING"])
     assert not connection.failed
     assert told(connection.receive(GLITCHES["PING"] * 20))[-1] == CALM
+
+
+@pytest.mark.parametrize(
+    "budgets", [Budgets(block_frames=3), Budgets(block_bytes=30)], ids=["frames", "bytes"]
+)
+def test_a_header_block_has_an_end(budgets: Budgets) -> None:
+    """A flood of CONTINUATION (CVE-2023-45288) is cut off by its frames, or by its bytes."""
+    connection = Connection(Role.SERVER, Settings(), budgets=budgets)
+    connection.receive(PREFACE + settings() + SETTINGS_ACK)
+    connection.receive(frame(FrameType.HEADERS, 0, 1, bytes(10)))
+    more = frame(FrameType.CONTINUATION, 0, 1, bytes(10))
+    assert told(connection.receive(more * 2)) == []
+    assert told(connection.receive(more)) == [CALM]
+
+
+@pytest.mark.parametrize("table", [0, 100, 8_192])
+def test_the_encoder_s_table_has_a_bound(table: int) -> None:
+    """A peer may allow 4 GiB; what it allows less than this side's bound is kept to."""
+    connection = Connection(Role.CLIENT, budgets=Budgets(encoder_table=table))
+    connection.receive(settings((Setting.HEADER_TABLE_SIZE, 2**32 - 1)))
+    connection.open_stream(REQUEST)
+    assert connection._encoder._encoder.header_table_size == table
+    connection.receive(settings((Setting.HEADER_TABLE_SIZE, 50)))
+    connection.open_stream(REQUEST)
+    assert connection._encoder._encoder.header_table_size == min(table, 50)

@@ -24,7 +24,7 @@ It knows no socket and no event loop, and asks the clock for floods only. There 
 """
 
 from userservice.wire.http2.block import HeaderBlock
-from userservice.wire.http2.budget import Rates
+from userservice.wire.http2.budget import Budgets
 from userservice.wire.http2.codes import ErrorCode, FrameType, Setting
 from userservice.wire.http2.connection import Connection
 from userservice.wire.http2.endpoint import Role
@@ -54,6 +54,7 @@ from userservice.wire.http2.settings import Settings
 from userservice.wire.http2.stream import State, Stream
 
 __all__ = [
+    "Budgets",
     "Connection",
     "ConnectionFailed",
     "DataReceived",
@@ -67,7 +68,6 @@ __all__ = [
     "PingAcknowledged",
     "PingReceived",
     "ProtocolError",
-    "Rates",
     "RequestReceived",
     "ResponseReceived",
     "Role",

@@ -1,23 +1,20 @@
 """A header block: while its frames are read, and once it is decoded (RFC 9113 section 4.3)."""
 
-from typing import Any, Final
+from typing import Any
 
+from userservice.wire.http2.budget import Budgets
 from userservice.wire.http2.codes import ErrorCode
 from userservice.wire.http2.errors import ProtocolError
 from userservice.wire.http2.headers import Fields, Kind, check
-
-# What one header block may take to be read: its list is bounded by a setting, which the
-# peer may not know; these bound what is held until its end (CVE-2023-45288 and its kin).
-_BLOCK_BYTES_MAX: Final = 128 * 1024
-_BLOCK_FRAMES_MAX: Final = 64
 
 
 class HeldBlock:
     """A header block of which CONTINUATION frames are still to come (section 6.10)."""
 
-    __slots__ = ("end_stream", "fragments", "size", "stream_id")
+    __slots__ = ("_budgets", "end_stream", "fragments", "size", "stream_id")
 
-    def __init__(self, stream_id: int, end_stream: int, fragment: bytes) -> None:
+    def __init__(self, stream_id: int, end_stream: int, fragment: bytes, budgets: Budgets) -> None:
+        self._budgets = budgets
         self.stream_id = stream_id
         self.end_stream = end_stream
         self.fragments = [fragment]
@@ -31,10 +28,11 @@ class HeldBlock:
         """
         self.fragments.append(fragment)
         self.size += len(fragment)
-        if self.size > _BLOCK_BYTES_MAX or len(self.fragments) > _BLOCK_FRAMES_MAX:
+        most = self._budgets
+        if self.size > most.block_bytes or len(self.fragments) > most.block_frames:
             raise ProtocolError(
                 ErrorCode.ENHANCE_YOUR_CALM,
-                f"a header block of over {_BLOCK_BYTES_MAX} bytes or {_BLOCK_FRAMES_MAX} frames",
+                f"a header block of over {most.block_bytes} bytes or {most.block_frames} frames",
             )
 
 

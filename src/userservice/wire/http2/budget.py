@@ -9,15 +9,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from userservice.wire.http2.codes import ErrorCode
+from userservice.wire.http2.codes import TABLE_SIZE_DEFAULT, ErrorCode
 from userservice.wire.http2.errors import ProtocolError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rates:
-    """The budgets of one connection; the defaults are nghttp2's.
+class Budgets:
+    """What one connection spends on a peer; the defaults are nghttp2's, but for header blocks.
 
     Args:
+        block_bytes: what a header block may have until its end, in bytes; its list is bounded
+            by a setting, which the peer may not know (CVE-2023-45288 and its kin).
+        block_frames: how many frames a header block may have.
+        encoder_table: what this side's encoder keeps for the peer, whatever that allows, in
+            bytes.
         reset_burst: how many streams may be reset at once, by the peer or for what it did.
         resets_per_s: how many may in each second after that.
         glitch_burst: how many frames that bring nothing may come at once.
@@ -25,6 +30,9 @@ class Rates:
         clock: tells the time, in seconds; it is asked where something is spent.
     """
 
+    block_bytes: int = 128 * 1024
+    block_frames: int = 64
+    encoder_table: int = TABLE_SIZE_DEFAULT
     reset_burst: float = 1_000
     resets_per_s: float = 33
     glitch_burst: float = 10_000
@@ -32,7 +40,7 @@ class Rates:
     clock: Callable[[], float] = time.monotonic
 
 
-DEFAULT_RATES: Final = Rates()
+DEFAULT_BUDGETS: Final = Budgets()
 
 
 class Budget:

@@ -16,7 +16,7 @@ Here the bytes become frames, and each goes to the rule of its type:
 from typing import Final
 
 from userservice.wire.http2 import frames
-from userservice.wire.http2.budget import DEFAULT_RATES, Rates
+from userservice.wire.http2.budget import DEFAULT_BUDGETS, Budgets
 from userservice.wire.http2.codes import PREFACE, WINDOW_DEFAULT, ErrorCode, FrameType
 from userservice.wire.http2.control import Control
 from userservice.wire.http2.endpoint import Role
@@ -38,7 +38,7 @@ class Connection(Sender, Messages, Control):
         settings: what to announce; a copy stays in force. A client announces no push.
         window: what the peer may send on the whole connection until it is acknowledged, in
             bytes, from 65,535 to 2^31-1.
-        rates: how much of what brings nothing the peer may send.
+        budgets: how much of what brings nothing the peer may send.
 
     Raises:
         ValueError: no peer can be told such a window.
@@ -50,9 +50,9 @@ class Connection(Sender, Messages, Control):
         settings: Settings | None = None,
         *,
         window: int = WINDOW_DEFAULT,
-        rates: Rates = DEFAULT_RATES,
+        budgets: Budgets = DEFAULT_BUDGETS,
     ) -> None:
-        super().__init__(role, settings, window=window, rates=rates)
+        super().__init__(role, settings, window=window, budgets=budgets)
         self._preface_left = PREFACE if role is Role.SERVER else b""
         self._held = bytearray()
         self._needed = 0

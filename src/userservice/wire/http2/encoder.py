@@ -41,15 +41,21 @@ _INDEXED: Final = frozenset(
 
 
 class BlockEncoder:
-    """Encodes the header blocks of one connection."""
+    """Encodes the header blocks of one connection.
 
-    def __init__(self) -> None:
+    Args:
+        table_max: the largest table that is kept, whatever the peer allows, in bytes.
+    """
+
+    def __init__(self, table_max: int = TABLE_SIZE_DEFAULT) -> None:
         self._encoder = Encoder()
+        self._table_max = table_max
         self._cache: dict[Fields, bytes] = {}
+        self.resize(TABLE_SIZE_DEFAULT)
 
     def resize(self, size: int) -> None:
-        """Keep the table within what the peer allows; ours is never larger than the default."""
-        size = min(size, TABLE_SIZE_DEFAULT)
+        """Keep the table within what the peer allows, and within this side's own bound."""
+        size = min(size, self._table_max)
         encoder = self._encoder
         # hpack forgets to say a change where the same size is set once more before a block.
         if size != encoder.header_table_size:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from userservice.wire.http2 import frames
-from userservice.wire.http2.budget import DEFAULT_RATES, Budget, Rates
+from userservice.wire.http2.budget import DEFAULT_BUDGETS, Budget, Budgets
 from userservice.wire.http2.codes import (
     PREFACE,
     STREAM_ID_MAX,
@@ -61,7 +61,7 @@ class Endpoint:
         settings: what to announce; a copy stays in force. A client announces no push.
         window: what the peer may send on the whole connection until it is acknowledged, in
             bytes, from 65,535 to 2^31-1.
-        rates: how much of what brings nothing the peer may send.
+        budgets: how much of what brings nothing the peer may send.
 
     Raises:
         ValueError: no peer can be told such a window.
@@ -73,7 +73,7 @@ class Endpoint:
         settings: Settings | None = None,
         *,
         window: int = WINDOW_DEFAULT,
-        rates: Rates = DEFAULT_RATES,
+        budgets: Budgets = DEFAULT_BUDGETS,
     ) -> None:
         if not WINDOW_DEFAULT <= window <= WINDOW_MAX:
             raise ValueError(f"a connection's window is {WINDOW_DEFAULT} to {WINDOW_MAX} bytes")
@@ -90,12 +90,13 @@ class Endpoint:
         self.goaway_received: GoawayReceived | None = None
         self.failed = False
         """Whether a rule was broken: nothing more is read."""
+        self._budgets = budgets
         self._granted = WINDOW_DEFAULT
         self._resets = Budget(
-            "resets of streams", rates.reset_burst, rates.resets_per_s, rates.clock
+            "resets of streams", budgets.reset_burst, budgets.resets_per_s, budgets.clock
         )
         self._glitches = Budget(
-            "frames that bring nothing", rates.glitch_burst, rates.glitches_per_s, rates.clock
+            "frames that bring nothing", budgets.glitch_burst, budgets.glitches_per_s, budgets.clock
         )
         self._credit = 0
         self._credit_least = window // 2
@@ -105,7 +106,7 @@ class Endpoint:
         self._decoder = BlockDecoder(
             self.local.max_header_list_size, max(self.local.header_table_size, TABLE_SIZE_DEFAULT)
         )
-        self._encoder = BlockEncoder()
+        self._encoder = BlockEncoder(budgets.encoder_table)
         self._out: list[bytes | memoryview] = []
         self._next_id = 1
         self._last_peer_id = 0

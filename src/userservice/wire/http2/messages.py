@@ -93,7 +93,7 @@ class Messages(FlowControl):
         if flags & END_HEADERS:
             self._receive_block(stream_id, payload, flags & END_STREAM, events)
         else:
-            self._block = HeldBlock(stream_id, flags & END_STREAM, payload)
+            self._block = HeldBlock(stream_id, flags & END_STREAM, payload, self._budgets)
             self._expected = FrameType.CONTINUATION
 
     def _receive_continuation(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from userservice.wire.http2 import frames
-from userservice.wire.http2.budget import DEFAULT_RATES, Rates
+from userservice.wire.http2.budget import DEFAULT_BUDGETS, Budgets
 from userservice.wire.http2.codes import PREFACE, WINDOW_DEFAULT, ErrorCode
 from userservice.wire.http2.connection import Connection
 from userservice.wire.http2.endpoint import Role
@@ -93,7 +93,7 @@ class ObservedConnection(Connection):
         role: which side this is.
         settings: as for `Connection`.
         window: as for `Connection`.
-        rates: as for `Connection`.
+        budgets: as for `Connection`.
         observer: who is told.
     """
 
@@ -103,10 +103,10 @@ class ObservedConnection(Connection):
         settings: Settings | None = None,
         *,
         window: int = WINDOW_DEFAULT,
-        rates: Rates = DEFAULT_RATES,
+        budgets: Budgets = DEFAULT_BUDGETS,
         observer: Observer,
     ) -> None:
-        super().__init__(role, settings, window=window, rates=rates)
+        super().__init__(role, settings, window=window, budgets=budgets)
         self._observer = observer
         self._unread = bytearray()
         self._error: ProtocolError | StreamError | None = None
