@@ -4,7 +4,8 @@ import asyncio
 import threading
 import time
 
-_TURN_S = 0.0005  # what another call may have to wait for all busy streams
+_TURN_S = 0.0005  # what another call may have to wait for one busy stream
+_ALL_S = 0.004  # and for all of them
 _TURN_MIN_S = 0.00005  # less would be one message: sharing then costs a fifth of their rate
 
 
@@ -20,7 +21,8 @@ _sharing = _Sharing()
 class Turn:
     """Lets others run when this task has had the event loop for half a millisecond.
 
-    Busy streams divide that among them: a hundred would else keep the loop for 50 ms.
+    More than eight busy streams divide four milliseconds among them: a hundred would else
+    keep the loop for 50.
 
     A stream whose peer keeps its window open never has to wait, and so would never
     let go of the loop. Asking the clock costs some 50 ns; a ``sleep(0)`` for every
@@ -38,7 +40,7 @@ class Turn:
         """Return whether it is time to share the loop."""
         now = time.monotonic()
         if self._ends is None:
-            self._ends = now + max(_TURN_S / (1 + _sharing.count), _TURN_MIN_S)
+            self._ends = now + max(min(_TURN_S, _ALL_S / (1 + _sharing.count)), _TURN_MIN_S)
         return now >= self._ends
 
     async def share(self) -> None:
