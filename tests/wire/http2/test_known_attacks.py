@@ -175,3 +175,16 @@ def test_a_reset_of_this_side_is_no_flood() -> None:
     connection.take_output()
     assert connection.receive(data(1, b"x") * 1000) == []
     assert not connection.has_output
+
+
+def test_a_stream_that_both_sides_reset_is_over_for_both() -> None:
+    """Section 5.1: what follows the peer's own reset was not on its way before it knew."""
+    connection = server()
+    connection.receive(headers(1))
+    connection.reset(connection.streams[1], ErrorCode.NO_ERROR)
+    connection.take_output()
+    assert connection.receive(headers(1, TRAILERS, end=True)) == []
+    assert not connection.has_output
+    connection.receive(frame(FrameType.RST_STREAM, 0, 1, word(8)))
+    assert connection.receive(headers(1, TRAILERS, end=True)) == []
+    assert sent(connection) == ["RstStream 1 STREAM_CLOSED"]

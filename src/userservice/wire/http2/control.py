@@ -54,6 +54,9 @@ class Control(FlowControl):
         stream = self.streams.get(stream_id)
         if stream is None:
             self.spend_glitch()
+            if stream_id in self._reset_by_peer:
+                # Both have reset it: what follows was not on its way before the peer knew.
+                self._reset_by_peer[stream_id] = True
         else:
             self._resets.spend()
             (code,) = frames.WORD.unpack(payload)
