@@ -5,7 +5,7 @@ from typing import Any
 from userservice.wire.http2.budget import Budgets
 from userservice.wire.http2.codes import ErrorCode
 from userservice.wire.http2.errors import ProtocolError
-from userservice.wire.http2.headers import Fields, Kind, check
+from userservice.wire.http2.headers import ODD, Fields, Kind, check
 
 
 class HeldBlock:
@@ -52,7 +52,7 @@ class HeaderBlock:
     __slots__ = ("_problems", "_shape", "content_length", "fields", "meaning", "oversized", "size")
 
     def __init__(
-        self, fields: Fields, size: int, shape: str = "?", *, oversized: bool = False
+        self, fields: Fields, size: int, shape: str = ODD, *, oversized: bool = False
     ) -> None:
         self._shape = shape
         self.fields = fields

@@ -53,7 +53,8 @@ class Finding(NamedTuple):
 # Fields whose value no rule asks for, or which are as they are in every call: what else is to
 # be known of a block is said by the order in which they come.
 _REGULAR: Final = "."
-_ODD: Final = "?"
+ODD: Final = "?"
+"""The mark of a field that needs a closer look, as has a block whose marks are not known."""
 _MARKED: Final = {":method": "m", ":scheme": "s", ":path": "p", ":authority": "a"}
 _MARKED_FIELDS: Final = {(":status", "200"): "o", ("te", "trailers"): "t"}
 _CLOSELY: Final = frozenset({":status", "te", "host", "content-length"}) | _CONNECTION_SPECIFIC
@@ -78,21 +79,21 @@ def mark_of(name: str, value: str) -> str:
     malformed alike, so a field that is in a table of HPACK is not looked at again.
     """
     if "\0" in value or "\r" in value or "\n" in value or value.strip(" \t") != value:
-        return _ODD
+        return ODD
     if name in _regular_names:
         return _REGULAR
     if name in _MARKED:
-        return _MARKED[name] if value and value != "CONNECT" else _ODD
+        return _MARKED[name] if value and value != "CONNECT" else ODD
     if name in _CLOSELY:
-        return _MARKED_FIELDS.get((name, value), _ODD)
+        return _MARKED_FIELDS.get((name, value), ODD)
     if not _NAME(name):
-        return _ODD
+        return ODD
     if len(_regular_names) < _REGULAR_NAMES_MAX and len(name) <= _NAME_SIZE_MAX:
         _regular_names.add(name)
     return _REGULAR
 
 
-def check(fields: Fields, kind: Kind, shape: str = _ODD) -> Finding:
+def check(fields: Fields, kind: Kind, shape: str = ODD) -> Finding:
     """Say what is to be known of a header block before its meaning.
 
     Args:
@@ -100,7 +101,7 @@ def check(fields: Fields, kind: Kind, shape: str = _ODD) -> Finding:
         kind: what the block is.
         shape: the marks of the fields, where they are known.
     """
-    if _ODD in shape or len(shape) > _SHAPE_SIZE_MAX:
+    if ODD in shape or len(shape) > _SHAPE_SIZE_MAX:
         return _look_at(fields, kind)
     finding = _found.get((shape, kind))
     if finding is None:
