@@ -16,6 +16,7 @@ from grpclib.config import Configuration
 from grpclib.const import Handler  # noqa: TC002  # beside its siblings
 from grpclib.events import _DispatchChannelEvents, _DispatchServerEvents
 
+from userservice.rpc.listening import Listening
 from userservice.rpc.turn import Turn
 
 if TYPE_CHECKING:
@@ -70,6 +71,17 @@ class ServerFace(grpclib.server.Server):
     def new_connection(self) -> asyncio.BaseProtocol:
         """Return what handles the next connection."""
         raise NotImplementedError
+
+    def use_listening(self, listening: Listening) -> None:
+        """Let `close` and `wait_closed` end this, as they end what `start` made.
+
+        Raises:
+            RuntimeError: the server was started already.
+        """
+        if self._server is not None:
+            raise RuntimeError("Server is already started")
+        self._server = listening  # type: ignore[assignment]  # it has what is asked for
+        self._server_closed_fut = self._loop.create_future()
 
     @property
     def sockets(self) -> Sequence[Any]:

@@ -1,21 +1,25 @@
 """The server: a grpclib server for betterproto2 services."""
 
 import asyncio
-from collections.abc import Collection, Mapping
-from typing import Any, Protocol, Self
+import socket
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NoReturn, Protocol, Self
 
 from grpclib.config import Configuration
 from grpclib.const import Handler
 
 from userservice.rpc import _seams
+from userservice.rpc.arrivals import Arrivals
 from userservice.rpc.codec import MessageCodec, StatusDetailsCodec
 from userservice.rpc.details import ErrorInfo
 from userservice.rpc.errors import UnimplementedError
 from userservice.rpc.limits import DEFAULT_LIMITS, Limits
+from userservice.rpc.listening import Listening
 from userservice.rpc.request import Method
 from userservice.rpc.server_connection import ServerConnection
 from userservice.rpc.server_stream import ErrorMapping, Face
 from userservice.rpc.target import host_and_port
+from userservice.rpc.tls import ServerTls
 from userservice.wire.compression import Encoding
 
 
@@ -76,9 +80,36 @@ class Server(_seams.ServerFace):
         self._all_lost.set()
         self._ending: list[asyncio.Task[None]] = []
         self._closing = False
+        self._tls: ServerTls | None = None
+        self._watching: asyncio.Task[NoReturn] | None = None
+        self._arrivals = Arrivals(self.new_connection, lambda: len(self._connections), limits)
 
     async def __aenter__(self) -> Self:
         return self
+
+    async def listen(self, sockets: Sequence[socket.socket], tls: ServerTls | None = None) -> None:
+        """Accept connections on sockets that listen already; the server closes them.
+
+        Args:
+            sockets: the sockets; there may be none, for a server that is only given
+                connections with `take`.
+            tls: what is shown to clients; nothing on Unix sockets, which no other machine
+                can reach.
+
+        Raises:
+            RuntimeError: the server listens already.
+        """
+        listening = Listening(self.take)
+        self.use_listening(listening)
+        self._tls = tls
+        if tls is not None:
+            self._watching = asyncio.create_task(tls.watch())
+        for sock in sockets:
+            listening.add(sock)
+
+    def take(self, sock: socket.socket) -> None:
+        """Serve a connection that was accepted, with TLS where the server has it."""
+        self._arrivals.take(sock, None if sock.family is socket.AF_UNIX else self._tls)
 
     @property
     def addresses(self) -> list[str]:
@@ -105,6 +136,9 @@ class Server(_seams.ServerFace):
     def close(self) -> None:
         """Stop accepting, cancel the calls in flight, and say goodbye to every peer."""
         super().close()
+        if self._watching is not None:
+            self._watching.cancel()
+        self._arrivals.break_off()
         self._cancel_calls()
 
     def _cancel_calls(self) -> None:
@@ -124,6 +158,7 @@ class Server(_seams.ServerFace):
         await self._all_ended()
 
     async def _all_ended(self) -> None:
+        await self._arrivals.all_over()
         if self._ending:
             await asyncio.wait(self._ending)
         await self._all_lost.wait()
