@@ -44,6 +44,7 @@ class Channel(_seams.ChannelFace):
         parsed = parse_target(target)
         self.target = target
         self.limits = limits
+        self.handshake_s = limits.handshake_s
         self.compression = compression
         self.codec = MessageCodec()
         self.details_codec = StatusDetailsCodec()
