@@ -27,9 +27,11 @@ from userservice.rpc.errors import (
     UnimplementedError,
     UnknownError,
 )
+from userservice.rpc.lifetime import Keepalive, Lifetime
 from userservice.rpc.limits import Limits
 from userservice.rpc.server import Server, Service
 from userservice.rpc.server_stream import ErrorMapping
+from userservice.rpc.signals import Stop, stop_signals
 from userservice.rpc.stub import ResponseStream, Stub
 from userservice.rpc.target import TargetError
 from userservice.wire.compression import Encoding
@@ -47,6 +49,8 @@ __all__ = [
     "FailedPreconditionError",
     "InternalError",
     "InvalidArgumentError",
+    "Keepalive",
+    "Lifetime",
     "Limits",
     "Metadata",
     "NotFoundError",
@@ -58,6 +62,7 @@ __all__ = [
     "RpcError",
     "Server",
     "Service",
+    "Stop",
     "Stub",
     "TargetError",
     "UnauthenticatedError",
@@ -67,4 +72,5 @@ __all__ = [
     "connect",
     "current_call",
     "reply_metadata",
+    "stop_signals",
 ]

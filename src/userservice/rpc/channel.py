@@ -18,6 +18,7 @@ from userservice.rpc.codec import MessageCodec, StatusDetailsCodec
 from userservice.rpc.deadlines import Deadlines
 from userservice.rpc.errors import UnavailableError
 from userservice.rpc.handshake import fault_of
+from userservice.rpc.lifetime import Keepalive
 from userservice.rpc.limits import DEFAULT_LIMITS, Limits
 from userservice.rpc.metadata import ACCEPT_ENCODING
 from userservice.rpc.target import parse_target, reason_of
@@ -37,6 +38,7 @@ class Channel(_seams.ChannelFace):
         target: str,
         *,
         config: Configuration | None = None,
+        keepalive: Keepalive | None = None,
         limits: Limits = DEFAULT_LIMITS,
         compression: Encoding | None = None,
         tls: ssl.SSLContext | None = None,
@@ -64,6 +66,7 @@ class Channel(_seams.ChannelFace):
             config=config,
             ssl=tls,
         )
+        self._keepalive = keepalive or _seams.keepalive_of(self.config)
         self.deadlines = Deadlines(self.loop)
 
     async def __aenter__(self) -> Self:
@@ -179,7 +182,7 @@ class Channel(_seams.ChannelFace):
 
     def new_connection(self) -> ClientConnection:
         """Return what handles the next connection."""
-        connection = ClientConnection(self.config, self.limits)
+        connection = ClientConnection(self.config, self._keepalive, self.limits)
         self._connections.add(connection)
         if self._closed:  # the socket is there by now, and goes with it
             connection.shut_down("the channel is closed")
@@ -198,6 +201,7 @@ def connect(
     target: str,
     *,
     config: Configuration | None = None,
+    keepalive: Keepalive | None = None,
     limits: Limits = DEFAULT_LIMITS,
     compression: Encoding | None = None,
     tls: ssl.SSLContext | None = None,
@@ -208,6 +212,8 @@ def connect(
         target: ``host:port``, ``[v6]:port``, or ``unix:path``; nothing is sent
             before the first call.
         config: grpclib's own settings: windows and keepalive.
+        keepalive: pings that find out whether the server is still there; None for what
+            ``config`` says.
         limits: how much is taken of the server.
         compression: what requests are compressed with.
         tls: for a server with TLS: what ``client_context`` returns.
@@ -215,4 +221,11 @@ def connect(
     Raises:
         TargetError: the text names no target.
     """
-    return Channel(target, config=config, limits=limits, compression=compression, tls=tls)
+    return Channel(
+        target,
+        config=config,
+        keepalive=keepalive,
+        limits=limits,
+        compression=compression,
+        tls=tls,
+    )
