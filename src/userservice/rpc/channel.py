@@ -2,6 +2,7 @@
 
 import math
 import ssl
+from dataclasses import replace
 from typing import Any, Self, TypeVar, cast
 from weakref import WeakSet
 
@@ -42,8 +43,11 @@ class Channel(_seams.ChannelFace):
         limits: Limits = DEFAULT_LIMITS,
         compression: Encoding | None = None,
         tls: ssl.SSLContext | None = None,
+        tls_server_name: str | None = None,
     ) -> None:
         parsed = parse_target(target)
+        if tls_server_name is not None:
+            config = replace(config or Configuration(), ssl_target_name_override=tls_server_name)
         self.target = target
         self.limits = limits
         self.handshake_s = limits.handshake_s
@@ -205,6 +209,7 @@ def connect(
     limits: Limits = DEFAULT_LIMITS,
     compression: Encoding | None = None,
     tls: ssl.SSLContext | None = None,
+    tls_server_name: str | None = None,
 ) -> Channel:
     """Return a channel to the target; any generated stub takes it.
 
@@ -217,6 +222,7 @@ def connect(
         limits: how much is taken of the server.
         compression: what requests are compressed with.
         tls: for a server with TLS: what ``client_context`` returns.
+        tls_server_name: the name that its certificate is for, where the target has another.
 
     Raises:
         TargetError: the text names no target.
@@ -228,4 +234,5 @@ def connect(
         limits=limits,
         compression=compression,
         tls=tls,
+        tls_server_name=tls_server_name,
     )
