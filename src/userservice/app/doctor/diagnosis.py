@@ -246,8 +246,10 @@ def of_alpn(made: Handshake) -> Finding:
 # --- HTTP/2
 
 
-def of_heard(heard: Heard, timeout_s: float) -> Finding:
+def of_heard(heard: Heard, timeout_s: float, *, tls: bool) -> Finding:
     """Return what it means that this is heard instead of settings."""
+    if tls and heard.tongue in (Tongue.CLOSED, Tongue.RESET):
+        return finding(Sign.CLOSED_AFTER_TLS)
     return finding(_TONGUES[heard.tongue], line=heard.line, timeout_s=timeout_s)
 
 

@@ -10,7 +10,7 @@ from grpclib.const import Status
 
 from userservice._gen.grpc.health.v1 import HealthCheckRequest, HealthListRequest
 from userservice.app.doctor import diagnosis, tongues
-from userservice.app.doctor.answers import Answer
+from userservice.app.doctor.answers import Answer, Broken
 from userservice.app.doctor.conversation import Conversation, Greeting
 from userservice.app.doctor.findings import Finding, Mark, Step
 from userservice.app.doctor.handshakes import ContextFactory, Handshake, shake_hands
@@ -147,7 +147,7 @@ class _Examination:
                 return
             yield finding(Sign.TLS_NOT_ASKED_FOR)
             if heard is not None:
-                yield diagnosis.of_heard(heard, self._timeout_s)
+                yield diagnosis.of_heard(heard, self._timeout_s, tls=False)
                 return
             async for found in self._over_http2(talk, greeting):
                 yield found
@@ -176,7 +176,7 @@ class _Examination:
             yield diagnosis.of_alpn(made)
             heard = _heard_of(greeting)
             if heard is not None:
-                yield diagnosis.of_heard(heard, self._timeout_s)
+                yield diagnosis.of_heard(heard, self._timeout_s, tls=True)
                 return
             async for found in self._over_http2(talk, greeting):
                 yield found
@@ -234,6 +234,9 @@ class _Examination:
         if found.mark is Mark.FAIL:
             return
         missing = await talk.ask(_NO_METHOD, b"")
+        if missing.broken in (Broken.SILENT, Broken.LOST):
+            yield diagnosis.of_calls(missing, [], self._timeout_s)
+            return
         checked = await talk.ask(_CHECK, encode(HealthCheckRequest()))
         version, names, reflected = await self._reflect(talk)
         found = diagnosis.of_calls(missing, [checked, reflected], self._timeout_s)

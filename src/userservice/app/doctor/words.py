@@ -72,6 +72,7 @@ class Sign(StrEnum):
     SILENT = "silent"
     CLOSED = "closed"
     RESET = "reset"
+    CLOSED_AFTER_TLS = "closed-after-tls"
 
     GRPC = "grpc"
     GRPC_ASKS_WHO = "grpc-asks-who"
@@ -503,6 +504,15 @@ WORDS: Final[Mapping[Sign, Words]] = {
         "the server takes the connection, and cuts it",
         "Its program ended or closed the connection without reading, or a firewall cut it.",
         "Read the log of the server, and check the firewalls on the way.",
+    ),
+    Sign.CLOSED_AFTER_TLS: Words(
+        _HTTP2,
+        _FAIL,
+        "the server makes the handshake, and ends the connection",
+        "So do servers that want another client certificate than they get, or any at all, and do "
+        "not say so; grpcio's is one. It may also have too many connections.",
+        "If the server asks for a certificate, run again with --tls-client-cert and "
+        "--tls-client-key. Else read its log.",
     ),
     # --- gRPC
     Sign.GRPC: Words(_GRPC, _OK, "a method that is not there is UNIMPLEMENTED, as it should be"),
