@@ -51,6 +51,8 @@ class ClientConnection(Connection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End every call."""
+        if not (self._settings_known or self.reason or exc or self.tls):
+            self.reason = "the other side closed it before it spoke HTTP/2: it may want TLS"
         super().connection_lost(exc)
         self._let_all_try()
 
