@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from tests.certificates import Authority, Files
-from tests.rpc.peers import Stock
+from tests.rpc.peers import Stock, kinds_of
 
 from inventory._gen.inventory.v1 import (
     GetStockRequest,
@@ -494,17 +494,6 @@ async def test_the_last_words_of_a_server_arrive(
                 await asyncio.sleep(0.005)
     frames = await reading
     assert http2.FrameType.GOAWAY in kinds_of(frames)
-
-
-def kinds_of(data: bytes) -> list[int]:
-    """The types of the frames in these bytes, which must be whole."""
-    kinds = []
-    while data:
-        size = int.from_bytes(data[:3])
-        kinds.append(data[3])
-        assert len(data) >= 9 + size
-        data = data[9 + size :]
-    return kinds
 
 
 async def test_a_client_that_goes_on_sending_hears_the_last_words(
