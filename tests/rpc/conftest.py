@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from tests.certificates import Authority, Files
 from tests.rpc.peers import Peer, Serve, Start, Stock
 
 from inventory.__main__ import inventory_server
@@ -79,15 +78,3 @@ async def start() -> AsyncIterator[Start]:
     for channel in channels:
         channel.close()
     await asyncio.sleep(0.01)
-
-
-@pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """The authority of the server's certificate, and of the clients'."""
-    return Authority(tmp_path_factory.mktemp("certificates"))
-
-
-@pytest.fixture(scope="session")
-def server_files(authority: Authority) -> Files:
-    """The certificate of a server on this machine."""
-    return authority.sign("server", "127.0.0.1", "localhost")

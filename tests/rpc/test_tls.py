@@ -587,7 +587,10 @@ async def test_a_new_certificate_is_shown_to_new_connections(
         connect(server.addresses[0], tls=trusting) as channel,
     ):
         [address] = server.addresses
-        call = asyncio.create_task(count_of(channel, "slow"))
+        picks: asyncio.Queue[PickItemsRequest] = asyncio.Queue()
+        picked = InventoryClient(channel).pick_items(each_of(picks))
+        picks.put_nowait(PickItemsRequest(count=1))
+        assert (await anext(aiter(picked))).left == 1
         first = await serial_at(address, authority)
         # Half of a pair, as between two writes.
         files.key.write_bytes(authority.sign("other", "127.0.0.1").key.read_bytes())
@@ -600,8 +603,14 @@ async def test_a_new_certificate_is_shown_to_new_connections(
         assert second != first
         await said(caplog, "was read anew")
         assert len(server._connections) >= 1
-        stock.go_on.set()
-        assert await call == 4, "of the connection with the old certificate"
+        picks.put_nowait(PickItemsRequest(count=2))
+        assert (await anext(aiter(picked))).left == 2, "the old connection goes on"
+
+
+async def each_of(items: asyncio.Queue[PickItemsRequest]) -> AsyncIterator[PickItemsRequest]:
+    """Send what is put into a queue."""
+    while True:
+        yield await items.get()
 
 
 async def test_a_link_that_leads_elsewhere_is_a_change(
