@@ -120,15 +120,21 @@ def _unix_socket(path: Path, mode: int) -> Iterator[socket.socket]:
         try:
             _bind(sock, path, mode)
             sock.listen(_BACKLOG)
-            made = path.lstat()
+            made = _made(path)
         except OSError as error:
             raise ListenError(f"cannot listen on unix:{path}: {reason_of(error)}") from error
         try:
             yield sock
         finally:
             with suppress(OSError):
-                if os.path.samestat(path.lstat(), made):
+                if _made(path) == made:
                     path.unlink()
+
+
+def _made(path: Path) -> tuple[int, ...]:
+    """Return which file this is; the number alone may be another's, once it is free again."""
+    found = path.lstat()
+    return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
 def _bind(sock: socket.socket, path: Path, mode: int) -> None:

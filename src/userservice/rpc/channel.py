@@ -22,7 +22,7 @@ from userservice.rpc.handshake import fault_of
 from userservice.rpc.lifetime import Keepalive
 from userservice.rpc.limits import DEFAULT_LIMITS, Limits
 from userservice.rpc.metadata import ACCEPT_ENCODING
-from userservice.rpc.target import parse_target, reason_of
+from userservice.rpc.target import parse_target
 from userservice.wire.compression import Encoding
 
 S = TypeVar("S")
@@ -166,10 +166,8 @@ class Channel(_seams.ChannelFace):
         self._refuse_when_closed()
         try:
             connection = cast("ClientConnection", await self.__connect__())
-        except ssl.SSLError as error:
-            raise UnavailableError(f"cannot reach {self.target}: {fault_of(error)}") from error
         except OSError as error:
-            raise UnavailableError(f"cannot reach {self.target}: {reason_of(error)}") from error
+            raise UnavailableError(f"cannot reach {self.target}: {fault_of(error)}") from error
         except ValueError as error:  # a name that no resolver takes
             raise UnavailableError(f"cannot reach {self.target}: {error}") from error
         if self._closed:  # while it was being made

@@ -14,6 +14,8 @@ _RECORD_MAX: Final = 16 * 1024  # bytes of data (RFC 8446 section 5.1)
 
 _ALERT_S: Final = 1.0  # for the other side to take the alert, before its connection is cut
 
+_BROKE_OFF: Final = "it closed the connection amid the TLS handshake"
+
 
 class Wrapped(Protocol):
     """What a connection hears of its transport."""
@@ -114,7 +116,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
 
     def eof_received(self) -> None:
         """Let the socket be closed."""
-        self._fail_handshake(ConnectionResetError("the connection ended amid the TLS handshake"))
+        self._fail_handshake(ConnectionResetError(_BROKE_OFF))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the connection, or who waits for the handshake."""
@@ -123,7 +125,9 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         if self._shaken:
             self.connection.connection_lost(self._fault or exc)
         else:
-            self._fail_handshake(exc if isinstance(exc, OSError) else ConnectionResetError())
+            self._fail_handshake(
+                exc if isinstance(exc, OSError) else ConnectionResetError(_BROKE_OFF)
+            )
 
     def pause_writing(self) -> None:
         """Hold up who sends."""
@@ -173,7 +177,8 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
             self._timer = None
 
     def _is_too_slow(self) -> None:
-        self._fail_handshake(ConnectionAbortedError("the TLS handshake took too long"))
+        took_too_long = f"the TLS handshake was not over within {self._handshake_s:g} s"
+        self._fail_handshake(ConnectionAbortedError(took_too_long))
         self.abort()
 
     def _fail_handshake(self, error: OSError) -> None:
