@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
+import click
 from tests.app.conftest import ServerProcess
 from tests.app.strange_servers import free_address
 
@@ -61,11 +61,9 @@ def test_mistakes_are_one_line(run_each: RunEach, tmp_path: Path) -> None:
     commands = [
         ["doctor", "host:port"],
         ["doctor", "--method", "GetUser"],
-        ["doctor", "--timeout", "0"],
         ["doctor", "--tls-ca", str(tmp_path / "none.pem")],
-        ["doctor", "--tls-client-cert", "only.pem"],
     ]
-    said = ["'ADDRESS'", "package.Service/Method", "more than 0", "none.pem", "go together"]
+    said = ["'ADDRESS'", "package.Service/Method", "none.pem"]
     for done, words in zip(run_each(commands), said, strict=True):
         assert (done.returncode, done.stdout) == (2, ""), done
         assert len(done.stderr.splitlines()) == 1
@@ -73,17 +71,17 @@ def test_mistakes_are_one_line(run_each: RunEach, tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("columns", [60, 120])
 def test_a_terminal_has_colors_and_wraps_in_columns(
-    run_in_terminal: Callable[..., subprocess.CompletedProcess[str]], columns: int
+    run_in_terminal: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
     """The words stay in their column, however narrow the terminal is."""
-    done = run_in_terminal("doctor", free_address(), columns=columns)
+    done = run_in_terminal("doctor", free_address(), columns=60)
     assert done.returncode == 1
     assert "\x1b[1;31mfail" in done.stdout
-    lines = done.stdout.splitlines()
+    lines = click.unstyle(done.stdout).splitlines()
     explained = [line for line in lines if line.startswith(" " * 19)]
-    assert len(explained) >= (2 if columns > 80 else 6)
+    assert len(explained) >= 6
+    assert max(map(len, explained)) <= 60
 
 
 def test_nobody_reads(server: ServerProcess, run: Run) -> None:

@@ -12,16 +12,9 @@ from userservice.app.cli import statuses
 from userservice.app.cli.calls import Seconds
 from userservice.app.cli.output import printable
 from userservice.app.cli.tls import ClientTls, client_tls_options
+from userservice.app.doctor import report
 from userservice.app.doctor.examination import Question, Tls, examine
 from userservice.app.doctor.findings import Finding, Mark
-from userservice.app.doctor.report import (
-    INDENT,
-    MARK_WIDTH,
-    STEP_WIDTH,
-    as_json,
-    is_well,
-    summary,
-)
 from userservice.rpc import TargetError
 
 _COLORS = {Mark.OK: "green", Mark.WARN: "yellow", Mark.FAIL: "bold red", Mark.SKIP: "dim"}
@@ -61,9 +54,9 @@ class MethodPath(click.ParamType[str]):
     metavar="SECONDS",
     help="How long each step may wait for the server.",
 )
-@click.option("--json", "as_json_", is_flag=True, help="Print one JSON object, for programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for programs.")
 def doctor(
-    *, address: str, tls: ClientTls | None, method: str | None, timeout_s: float, as_json_: bool
+    *, address: str, tls: ClientTls | None, method: str | None, timeout_s: float, as_json: bool
 ) -> int:
     """Find out why a server cannot be called, or that all is well.
 
@@ -83,17 +76,17 @@ def doctor(
         method,
         timeout_s,
     )
-    tell: Callable[[Finding], None] = (lambda _found: None) if as_json_ else _printer()
+    tell: Callable[[Finding], None] = (lambda _found: None) if as_json else _printer()
     try:
         findings = asyncio.run(_examined(question, tell))
     except TargetError as error:
         context = click.get_current_context()
         raise click.BadParameter(str(error), context, param_hint="'ADDRESS'") from error
-    if as_json_:
-        click.echo(as_json(address, tls=tls is not None, findings=findings))
+    if as_json:
+        click.echo(report.as_json(address, tls=tls is not None, findings=findings))
     else:
-        click.echo(f"\n{printable(summary(findings))}")
-    return statuses.DONE if is_well(findings) else statuses.UNWELL
+        click.echo(f"\n{printable(report.summary(findings))}")
+    return statuses.DONE if report.is_well(findings) else statuses.UNWELL
 
 
 async def _examined(question: Question, tell: Callable[[Finding], None]) -> list[Finding]:
@@ -111,9 +104,10 @@ def _printer() -> Callable[[Finding], None]:
 
 
 def _print_plainly(found: Finding) -> None:
-    margin = " " * INDENT
+    margin = " " * report.INDENT
+    step, mark = found.step.ljust(report.STEP_WIDTH), found.mark.ljust(report.MARK_WIDTH)
     lines = [
-        f"{found.step:<{STEP_WIDTH}}  {found.mark:<{MARK_WIDTH}}  {printable(found.text)}",
+        f"{step}  {mark}  {printable(found.text)}",
         *(f"{margin}{printable(line)}" for line in _explanation(found)),
     ]
     click.echo("\n".join(lines))
@@ -137,8 +131,8 @@ def _terminal_printer() -> Callable[[Finding], None]:
     def show(found: Finding) -> None:
         color = _COLORS[found.mark]
         line = Table.grid(padding=(0, 2, 0, 0))
-        line.add_column(width=STEP_WIDTH)
-        line.add_column(width=MARK_WIDTH)
+        line.add_column(width=report.STEP_WIDTH)
+        line.add_column(width=report.MARK_WIDTH)
         line.add_column(overflow="fold")
         style = "dim" if found.mark is Mark.SKIP else ""
         line.add_row(
@@ -153,7 +147,7 @@ def _terminal_printer() -> Callable[[Finding], None]:
         with console.capture() as printed:
             console.print(line)
             if below.row_count:
-                console.print(Padding(below, (0, 0, 0, INDENT)))
+                console.print(Padding(below, (0, 0, 0, report.INDENT)))
         # Click prints it: rich ends the program when nobody reads it, as in `... | head`.
         click.echo("\n".join(row.rstrip() for row in printed.get().splitlines()))
 

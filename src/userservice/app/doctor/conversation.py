@@ -89,9 +89,8 @@ class Conversation:
         """Why the connection is over, if it is."""
         return self._end
 
-    @property
     def goaway(self) -> http2.GoawayReceived | None:
-        """What the server said about its end, if it did."""
+        """Return what the server said when it took no more requests on this connection."""
         return self._engine.goaway_received
 
     async def greet(self) -> Greeting:

@@ -29,6 +29,7 @@ from userservice.wire import http2
 _SLOW_S: Final = 1.0
 _DAY_S: Final = 86_400
 _UNLIMITED: Final = 2**32 - 1
+_MESSAGE_MAX: Final = 200  # of what a server says about a status
 
 _ASKS_WHO: Final = (Status.UNAUTHENTICATED, Status.PERMISSION_DENIED)
 # What a method says that an empty message does not suit, or is for another state.
@@ -193,7 +194,7 @@ def of_certificate(made: Handshake, host: str) -> Iterator[Finding]:
     code, reason = distrust.first
     if not signs:
         sign = {_EXPIRED: Sign.CERTIFICATE_EXPIRED, _NOT_YET: Sign.CERTIFICATE_NOT_YET}.get(code)
-        yield finding(sign or Sign.CERTIFICATE_REFUSED, **facts, reason=reason, since=": " + reason)
+        yield finding(sign or Sign.CERTIFICATE_REFUSED, **facts, reason=reason, since="")
     for sign in signs:
         yield finding(sign, **facts, reason=reason, since=_since(certificate))
 
@@ -218,8 +219,8 @@ def _since(certificate: Certificate | None) -> str:
         return ""
     left = certificate.left_s()
     if left < 0:
-        return f", {_days(-left)} ago"
-    return f", but in {_days(certificate.begins_in_s())}"
+        return f"{_days(-left)} ago"
+    return f"but in {_days(certificate.begins_in_s())}"
 
 
 def _days(seconds: float) -> str:
@@ -287,9 +288,7 @@ def of_end(end: End | None, goaway: http2.GoawayReceived | None) -> Finding:
     """Return what it means that a connection of HTTP/2 ended before anything was asked."""
     if goaway is not None:
         said = goaway.debug.decode("utf-8", "replace").strip()[:100]
-        return finding(
-            Sign.HTTP2_GOAWAY, code=_code(goaway.code), debug=f" ({said})" if said else ""
-        )
+        return finding(Sign.HTTP2_GOAWAY, code=_code(goaway.code), debug=said)
     if end is not None and end.rule is not None:
         return finding(Sign.HTTP2_BROKEN, reason=_sentence(end.rule.reason))
     return finding(Sign.RESET if end is not None and end.by_reset else Sign.CLOSED)
@@ -349,21 +348,17 @@ def _of_page(answer: Answer) -> Finding:
 
 
 def _page(answer: Answer) -> dict[str, Any]:
-    server, said = answer.field("server"), answer.snippet
     return {
         "content_type": answer.content_type or "without a content-type",
-        "by": f" (the proxy is {server})" if server else "",
-        "said": f". It says: {said}" if said else "",
+        "server": answer.field("server"),
+        "body": answer.snippet,
     }
 
 
 def _status_facts(answer: Answer) -> dict[str, Any]:
     outcome = answer.outcome
     assert outcome is not None
-    return {
-        "status": outcome.status.name,
-        "message": f" ({outcome.message[:200]})" if outcome.message else "",
-    }
+    return {"status": outcome.status.name, "message": (outcome.message or "")[:_MESSAGE_MAX]}
 
 
 # --- Health, reflection, one call
@@ -390,7 +385,7 @@ def of_health(  # noqa: PLR0911  # each status means something else
     if status is Status.UNIMPLEMENTED:
         return finding(Sign.HEALTH_MISSING, **facts)
     if status is Status.NOT_FOUND:
-        return finding(Sign.HEALTH_NO_OVERALL, **facts, services=statuses)
+        return finding(Sign.HEALTH_NO_OVERALL, **facts, statuses=statuses)
     response = checked.message(HealthCheckResponse)
     if status is not Status.OK or response is None:
         return finding(Sign.HEALTH_FAILED, reason=reason_of_answer(checked))
@@ -403,8 +398,7 @@ def _of_health_status(whole: HealthCheckResponseServingStatus, statuses: dict[st
     off = [f"{name} is {status}" for name, status in statuses.items() if status != "SERVING"]
     if off:
         return finding(Sign.SERVICE_NOT_SERVING, not_serving=off, statuses=statuses)
-    services = f", also {', '.join(statuses)}" if statuses else ""
-    return finding(Sign.SERVING, services=services, statuses=statuses)
+    return finding(Sign.SERVING, services=list(statuses), statuses=statuses)
 
 
 def _listed(answer: Answer | None) -> dict[str, str]:
@@ -451,8 +445,7 @@ def of_method(  # noqa: PLR0911  # each status means something else
     if status is Status.OK:
         return finding(Sign.METHOD_OK, **facts)
     if status is Status.UNIMPLEMENTED:
-        services = f". Reflection names the services {', '.join(known)}" if known else ""
-        return finding(Sign.METHOD_MISSING, **facts, known=services)
+        return finding(Sign.METHOD_MISSING, **facts, known=list(known))
     if status in _ASKS_WHO:
         return finding(Sign.METHOD_ASKS_WHO, **facts)
     if status in _ANSWERS:
@@ -480,7 +473,8 @@ def reason_of_answer(answer: Answer) -> str:
     """Return why an answer is not what was hoped for, in a few words."""
     if answer.outcome is not None:
         facts = _status_facts(answer)
-        return f"{facts['status']}{facts['message']}"
+        message = f" ({facts['message']})" if facts["message"] else ""
+        return f"{facts['status']}{message}"
     if answer.broken is Broken.SILENT:
         return f"no answer within {answer.seconds:.1f} s"
     if answer.broken is not None:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +25,7 @@ from userservice.app.doctor.reflection import (
 from userservice.app.doctor.tongues import Heard, Tongue
 from userservice.app.doctor.words import Sign, finding
 from userservice.rpc.target import Target, parse_target
+from userservice.wire import http2
 from userservice.wire.protobuf import encode
 
 CALLS_MAX: Final = 100
@@ -75,11 +77,12 @@ async def examine(question: Question) -> AsyncGenerator[Finding]:
     examination = _Examination(question, parse_target(question.target))
     seen: set[Step] = set()
     failed: Step | None = None
-    async for found in examination.findings():
-        seen.add(found.step)
-        if found.mark is Mark.FAIL and failed is None:
-            failed = found.step
-        yield found
+    async with aclosing(examination.findings()) as findings:
+        async for found in findings:
+            seen.add(found.step)
+            if found.mark is Mark.FAIL and failed is None:
+                failed = found.step
+            yield found
     for step in examination.steps:
         if step not in seen and failed is not None:
             yield finding(Sign.NOT_LOOKED_AT, step, cause=failed.value)
@@ -129,8 +132,9 @@ class _Examination:
         if not alive:
             return
         talk = self._without_tls if self._tls is None else self._with_tls
-        async for found in talk(alive[0]):
-            yield found
+        async with aclosing(talk(alive[0])) as findings:
+            async for found in findings:
+                yield found
 
     async def _without_tls(self, place: Place) -> AsyncGenerator[Finding]:
         try:
@@ -149,8 +153,9 @@ class _Examination:
             if heard is not None:
                 yield diagnosis.of_heard(heard, self._timeout_s, tls=False)
                 return
-            async for found in self._over_http2(talk, greeting):
-                yield found
+            async with aclosing(self._over_http2(talk, greeting)) as findings:
+                async for found in findings:
+                    yield found
 
     async def _with_tls(self, place: Place) -> AsyncGenerator[Finding]:
         assert self._tls is not None
@@ -178,8 +183,9 @@ class _Examination:
             if heard is not None:
                 yield diagnosis.of_heard(heard, self._timeout_s, tls=True)
                 return
-            async for found in self._over_http2(talk, greeting):
-                yield found
+            async with aclosing(self._over_http2(talk, greeting)) as findings:
+                async for found in findings:
+                    yield found
 
     async def _failed_handshake(self, place: Place, made: Handshake) -> Finding:
         assert self._tls is not None
@@ -226,14 +232,17 @@ class _Examination:
             yield diagnosis.of_end(greeting.end, greeting.goaway)
             return
         ping_s = await talk.ping()
-        if talk.end is not None or talk.goaway is not None:
-            yield diagnosis.of_end(talk.end, talk.goaway)
+        if talk.end is not None or talk.goaway() is not None:
+            yield diagnosis.of_end(talk.end, talk.goaway())
             return
         found = diagnosis.of_greeting(settings, ping_s, greeting.seconds, self._timeout_s)
         yield found
         if found.mark is Mark.FAIL:
             return
         missing = await talk.ask(_NO_METHOD, b"")
+        if talk.goaway() is not None and not missing.http_status:
+            yield diagnosis.of_end(talk.end, talk.goaway())
+            return
         if missing.broken in (Broken.SILENT, Broken.LOST):
             yield diagnosis.of_calls(missing, [], self._timeout_s)
             return
@@ -277,6 +286,9 @@ class _Examination:
         while len(seconds) < CALLS_MAX and time.perf_counter() - started < self._timeout_s:
             answer = await talk.ask(path, message)
             if answer.status is not expected:
+                goaway = talk.goaway()
+                if seconds and goaway is not None and goaway.code == http2.ErrorCode.NO_ERROR:
+                    break  # it is not the server that fails: this connection is old enough for it
                 return diagnosis.of_latency(kind, seconds, answer)
             seconds.append(answer.seconds)
         return diagnosis.of_latency(kind, seconds, None)

@@ -133,11 +133,16 @@ class Words:
 
 
 class _Facts(string.Formatter):
-    """Writes lists as people do."""
+    """Writes facts as people do: lists with commas, and what is not there with what is around it.
+
+    In ``{message:? (%s)}``, all after the question mark is left out without a message.
+    """
 
     def format_field(self, value: Any, format_spec: str) -> str:
-        if isinstance(value, (list, tuple)):
-            return ", ".join(map(str, value))
+        if isinstance(value, list | tuple):
+            value = ", ".join(map(str, value))
+        if format_spec.startswith("?"):
+            return format_spec[1:].replace("%s", str(value)) if value else ""
         text: str = super().format_field(value, format_spec)
         return text
 
@@ -355,7 +360,7 @@ WORDS: Final[Mapping[Sign, Words]] = {
     Sign.CERTIFICATE_EXPIRED: Words(
         _CERTIFICATE,
         _FAIL,
-        "the certificate has expired{since}",
+        "the certificate has expired{since:?, %s}",
         "Clients take no certificate whose time is over, nor one by an authority whose own is.",
         "Renew it, and let the server read the new one. If it is valid, check the clock of this "
         "machine.",
@@ -363,7 +368,7 @@ WORDS: Final[Mapping[Sign, Words]] = {
     Sign.CERTIFICATE_NOT_YET: Words(
         _CERTIFICATE,
         _FAIL,
-        "the certificate is not valid yet{since}",
+        "the certificate is not valid yet{since:?, %s}",
         "Its time has not begun; or a clock is wrong, here or where it was made.",
         "Check the clock of this machine first.",
     ),
@@ -448,8 +453,8 @@ WORDS: Final[Mapping[Sign, Words]] = {
         _HTTP2,
         _FAIL,
         "the server sends you away: GOAWAY {code}",
-        "It takes no calls on this connection{debug}. It is being stopped, or it has too many "
-        "connections.",
+        "It takes no calls on this connection{debug:? (%s)}. It is being stopped, or it has too "
+        "many connections.",
         "Try again. If that does not help, read its log.",
     ),
     Sign.HTTP1: Words(
@@ -519,14 +524,14 @@ WORDS: Final[Mapping[Sign, Words]] = {
     Sign.GRPC_ASKS_WHO: Words(
         _GRPC,
         _WARN,
-        "the server asks who calls: {status}{message}",
+        "the server asks who calls: {status}{message:? (%s)}",
         "It speaks gRPC, and answers nobody whom it does not know.",
         "Nothing is wrong with the way to it. What follows is asked without credentials.",
     ),
     Sign.GRPC_ODD: Words(
         _GRPC,
         _WARN,
-        "a method that is not there is answered with {status}{message}",
+        "a method that is not there is answered with {status}{message:? (%s)}",
         "It speaks gRPC. The status should be UNIMPLEMENTED: clients tell from it that a server "
         "is older than they are.",
         "See whether an interceptor or a proxy answers before the server does.",
@@ -542,9 +547,9 @@ WORDS: Final[Mapping[Sign, Words]] = {
     Sign.GRPC_UNAVAILABLE: Words(
         _GRPC,
         _FAIL,
-        "the answer is {status}{message}",
+        "the answer is {status}{message:? (%s)}",
         "The server that you reached says so of itself, or it is a proxy that finds no server "
-        "behind it{by}.",
+        "behind it{server:? (it calls itself %s)}.",
         "Check the server behind the proxy, the address that the proxy has of it, and whether the "
         "proxy speaks HTTP/2 to it.",
     ),
@@ -575,32 +580,32 @@ WORDS: Final[Mapping[Sign, Words]] = {
         _FAIL,
         "the answer is gRPC, and has no status",
         "A call ends with grpc-status in the trailers. They got lost: a proxy does not pass them "
-        "on{by}.",
+        "on{server:? (it calls itself %s)}.",
         "Let the proxy pass trailers on: it has to speak HTTP/2 on both sides, and know that this "
         "is gRPC (nginx: grpc_pass, and not proxy_pass).",
     ),
     Sign.HTTP_GATEWAY: Words(
         _GRPC,
         _FAIL,
-        "a proxy answers, and not the server: HTTP {http}{by}",
-        "It found no server behind it, or could not talk with it{said}.",
+        "a proxy answers, and not the server: HTTP {http}{server:? (it calls itself %s)}",
+        "It found no server behind it, or could not talk with it{body:?. It says: %s}.",
         "Check whether the server runs, the address that the proxy has of it, and whether the "
         "proxy speaks HTTP/2 to it.",
     ),
     Sign.HTTP_NO_ROUTE: Words(
         _GRPC,
         _FAIL,
-        "there is no gRPC here: HTTP 404{by}",
+        "there is no gRPC here: HTTP 404{server:? (it calls itself %s)}",
         "The server speaks HTTP/2, and knows no path of gRPC, not even those of health and "
-        "reflection{said}.",
+        "reflection{body:?. It says: %s}.",
         "Check the port. If a proxy answers here, lead the paths of the services to the server.",
     ),
     Sign.HTTP_ASKS_WHO: Words(
         _GRPC,
         _FAIL,
-        "something before the server asks who calls: HTTP {http}{by}",
+        "something before the server asks who calls: HTTP {http}{server:? (it calls itself %s)}",
         "A gRPC server would say UNAUTHENTICATED or PERMISSION_DENIED. This answer is of a proxy "
-        "or a sign-on page{said}.",
+        "or a sign-on page{body:?. It says: %s}.",
         "Let gRPC pass there without signing on, or with the credentials that its clients send.",
     ),
     Sign.HTTP_REDIRECT: Words(
@@ -613,12 +618,13 @@ WORDS: Final[Mapping[Sign, Words]] = {
     Sign.NOT_GRPC: Words(
         _GRPC,
         _FAIL,
-        "this is no gRPC server: HTTP {http}, {content_type}{by}",
-        "gRPC answers with the content-type application/grpc and with a grpc-status{said}.",
+        "this is no gRPC server: HTTP {http}, {content_type}{server:? (it calls itself %s)}",
+        "gRPC answers with the content-type application/grpc and with a grpc-status"
+        "{body:?. It says: %s}.",
         "Check the port. If a proxy answers here, let it pass gRPC on to the server.",
     ),
     # --- Health
-    Sign.SERVING: Words(_HEALTH, _OK, "SERVING{services}"),
+    Sign.SERVING: Words(_HEALTH, _OK, "SERVING{services:?, also %s}"),
     Sign.NOT_SERVING: Words(
         _HEALTH,
         _FAIL,
@@ -652,7 +658,7 @@ WORDS: Final[Mapping[Sign, Words]] = {
     Sign.HEALTH_ASKS_WHO: Words(
         _HEALTH,
         _WARN,
-        "the health service asks who calls: {status}{message}",
+        "the health service asks who calls: {status}{message:? (%s)}",
         "What watches over servers has no credentials, most often.",
         "Let everybody ask for the health.",
     ),
@@ -689,7 +695,8 @@ WORDS: Final[Mapping[Sign, Words]] = {
     Sign.METHOD_ANSWERS: Words(
         Step.METHOD,
         _OK,
-        "{method} answers {status}{message}: it is there, and wants more than an empty message",
+        "{method} answers {status}{message:? (%s)}: it is there, and wants more than an empty "
+        "message",
     ),
     Sign.METHOD_STREAMS: Words(
         Step.METHOD, _OK, "{method} answers with a stream, which goes on after {timeout_s:g} s"
@@ -697,14 +704,15 @@ WORDS: Final[Mapping[Sign, Words]] = {
     Sign.METHOD_MISSING: Words(
         Step.METHOD,
         _FAIL,
-        "{method} is UNIMPLEMENTED{message}",
+        "{method} is UNIMPLEMENTED{message:? (%s)}",
         "The server has no such method, or a proxy leads its path elsewhere.",
-        "Check package, service and method, with upper and lower case{known}.",
+        "Check package, service and method, with upper and lower case"
+        "{known:?. Reflection names the services %s}.",
     ),
     Sign.METHOD_ASKS_WHO: Words(
         Step.METHOD,
         _WARN,
-        "{method} asks who calls: {status}{message}",
+        "{method} asks who calls: {status}{message:? (%s)}",
         "It is there, and was called without credentials.",
         "Call it with credentials, with a program of yours.",
     ),
