@@ -57,7 +57,6 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         server_name: str | None = None,
     ) -> None:
         super().__init__()
-        self.context = context
         self.connection = connection()
         self._handshake_s = handshake_s
         self._is_server = server_name is None
@@ -121,6 +120,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the connection, or who waits for the handshake."""
         self._closing = True
+        self._stop_timer()
         self._lost.set()
         if self._shaken:
             self.connection.connection_lost(self._fault or exc)
@@ -182,8 +182,8 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self.abort()
 
     def _fail_handshake(self, error: OSError) -> None:
-        self._stop_timer()
         if not self._over.done():
+            self._stop_timer()
             self._over.set_exception(error)
             self._over.exception()  # also where nobody waits any more
 
