@@ -62,8 +62,9 @@ def test_mistakes_are_one_line(run_each: RunEach, tmp_path: Path) -> None:
         ["doctor", "host:port"],
         ["doctor", "--method", "GetUser"],
         ["doctor", "--tls-ca", str(tmp_path / "none.pem")],
+        ["doctor", "--tls", "--tls-server-name", ".example"],
     ]
-    said = ["'ADDRESS'", "package.Service/Method", "none.pem"]
+    said = ["'ADDRESS'", "package.Service/Method", "none.pem", "'--tls-server-name'"]
     for done, words in zip(run_each(commands), said, strict=True):
         assert (done.returncode, done.stdout) == (2, ""), done
         assert len(done.stderr.splitlines()) == 1

@@ -165,6 +165,11 @@ PLAIN: dict[str, tuple[Callable[[], Serving], list[str], str]] = {
         ["http2-no-streams"],
         "max_concurrent_streams",
     ),
+    "one with tiny windows": (
+        lambda: strange.http2_server(UNIMPLEMENTED, initial_window_size=1),
+        ["health-missing", "reflection-missing"],
+        "works without",
+    ),
     "HTTP/2 without gRPC": (
         lambda: strange.http2_server(strange.page("200", b"<h1>Welcome</h1>")),
         ["not-grpc"],
@@ -439,6 +444,13 @@ async def test_a_name_with_a_dead_address(address: str, resolves: Callable[..., 
     assert the("refused-in-part", findings).facts["address"] == f"127.0.0.2:{port}"
     assert the("name-found", findings).facts["addresses"] == [f"127.0.0.2:{port}", address]
     assert the("serving", findings)
+
+
+async def test_a_name_that_is_not_ascii(address: str, resolves: Callable[..., None]) -> None:
+    """It is sent as the resolver asks for it."""
+    resolves(lambda: addresses(address))
+    findings = await examined("bücher.example:1")
+    assert wrong(findings) == []
 
 
 async def test_a_name_with_a_black_hole(address: str, resolves: Callable[..., None]) -> None:

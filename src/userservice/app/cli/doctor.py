@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import ssl
 import sys
 from collections.abc import Callable
 from contextlib import aclosing
@@ -67,7 +68,7 @@ def doctor(
     # What libraries log would stand among the lines.
     logging.getLogger().addHandler(logging.NullHandler())
     if tls is not None:
-        tls.context()  # a file that cannot be used is a mistake, said before all else
+        _refuse_mistakes(tls)
     question = Question(
         address,
         None
@@ -87,6 +88,19 @@ def doctor(
     else:
         click.echo(f"\n{printable(report.summary(findings))}")
     return statuses.DONE if report.is_well(findings) else statuses.UNWELL
+
+
+def _refuse_mistakes(tls: ClientTls) -> None:
+    """Fail where a file cannot be used, or a name is none, before anything is looked at."""
+    nowhere = ssl.MemoryBIO(), ssl.MemoryBIO()
+    try:
+        tls.context().wrap_bio(*nowhere, server_hostname=tls.server_name or "localhost")
+    except ValueError as error:
+        raise click.BadParameter(
+            f"{tls.server_name!r} is no name of a server.",
+            click.get_current_context(),
+            param_hint="'--tls-server-name'",
+        ) from error
 
 
 async def _examined(question: Question, tell: Callable[[Finding], None]) -> list[Finding]:

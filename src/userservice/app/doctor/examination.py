@@ -24,7 +24,7 @@ from userservice.app.doctor.reflection import (
 )
 from userservice.app.doctor.tongues import Heard, Tongue
 from userservice.app.doctor.words import Sign, finding
-from userservice.rpc.target import Target, parse_target
+from userservice.rpc.target import Target, host_and_port, parse_target
 from userservice.wire import http2
 from userservice.wire.protobuf import encode
 
@@ -206,8 +206,9 @@ class _Examination:
     def _authority(self) -> str:
         if self._target.path is not None:
             return self._host
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"{host}:{self._target.port}"
+        # As the resolver asked for it: header fields are ASCII.
+        host = self._host if self._host.isascii() else self._host.encode("idna").decode("ascii")
+        return host_and_port((host, self._target.port))
 
     # --- What else is there
 
