@@ -646,7 +646,8 @@ WORDS: Final[Mapping[Sign, Words]] = {
         "the server has no health service",
         "It works without. Balancers, Kubernetes and this doctor ask grpc.health.v1.Health "
         "whether it can be called.",
-        "Add it if something watches over the server.",
+        "Add it if something watches over the server. If there is a proxy before it, let that pass "
+        "its path on, too.",
     ),
     Sign.HEALTH_NO_OVERALL: Words(
         _HEALTH,
