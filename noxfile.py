@@ -27,6 +27,12 @@ GENERATED = {
         ["userservice/v1/user_service.proto", "grpc/health/v1/health.proto"],
         ["google/rpc/status.proto", "google/rpc/error_details.proto"],
     ),
+    # Apart: whoever imports the client need not wait for these classes.
+    Path("src/userservice/rpc/channelz/_gen"): (
+        Path("proto"),
+        ["grpc/channelz/v1/channelz.proto"],
+        [],
+    ),
     Path("examples/inventory/_gen"): (
         Path("examples/inventory/proto"),
         ["inventory/v1/inventory.proto"],

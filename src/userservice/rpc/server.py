@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol, Self
 
 from grpclib.config import Configuration
@@ -54,6 +54,9 @@ class Server(_seams.ServerFace):
         compression: what replies are compressed with, where the client reads it.
     """
 
+    connection_type: Callable[..., ServerConnection] = ServerConnection
+    """What handles a connection; `Channelz` has one that counts."""
+
     def __init__(
         self,
         services: Collection[Service],
@@ -99,7 +102,7 @@ class Server(_seams.ServerFace):
 
     def new_connection(self) -> ServerConnection:
         """Return what handles the next connection."""
-        return ServerConnection(
+        return self.connection_type(
             self._served,
             self._face,
             self.config,
