@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from typing import Any
+from typing import Any, Final
 
 from grpclib.const import Status
 
@@ -15,6 +15,8 @@ from userservice.rpc.server_connection import ServerConnection
 from userservice.rpc.server_stream import ServerStream
 from userservice.wire import http2
 from userservice.wire.http2.headers import Fields
+
+_OK: Final = Status.OK  # through its class a member costs 0.15 us
 
 
 class CountedConnection(Connection):
@@ -118,7 +120,7 @@ class CountedServerConnection(CountedConnection, ServerConnection):
         super().release(call)
         assert isinstance(call, CountedServerStream)
         self.traffic.end_stream(ended=call.sent_status is not None)
-        self.record.calls.end(ok=call.sent_status is Status.OK)
+        self.record.calls.end(ok=call.sent_status is _OK)
 
 
 # A client
@@ -155,7 +157,7 @@ class CountedClientStream(_CountedExchange, ClientStream[Any, Any]):
     def succeeded(self) -> bool:
         """Whether the server said OK."""
         outcome = self._read_outcome() if self.input_ended else None
-        return outcome is not None and outcome.status is Status.OK
+        return outcome is not None and outcome.status is _OK
 
 
 class CountedClientConnection(CountedConnection, ClientConnection):
