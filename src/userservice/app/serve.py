@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from userservice.app.signals import stop_signals
-from userservice.rpc import Encoding, Keepalive, Lifetime, Limits, Server, Service
+from userservice.rpc import Encoding, Keepalive, Lifetime, Limits, Server, Service, stop_signals
 from userservice.rpc.health import OVERALL, Health, ServiceCheck, ServiceStatus, polled
 from userservice.rpc.lifetime import FOR_EVER, SERVER_KEEPALIVE
 from userservice.rpc.limits import DEFAULT_LIMITS
