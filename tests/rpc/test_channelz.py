@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
@@ -10,14 +11,17 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from statistics import median
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from grpc_channelz.v1 import channelz_pb2
+from grpclib.const import Cardinality
+from tests.certificates import Authority
 from tests.rpc.peers import Peer, Stock
 
-from inventory._gen.inventory.v1 import GetStockRequest, PickItemsRequest
+from inventory._gen.inventory.v1 import GetStockRequest, GetStockResponse, PickItemsRequest
 from inventory.client import InventoryClient
 from userservice.rpc import (
     Channel,
@@ -34,8 +38,9 @@ from userservice.rpc import (
 from userservice.rpc.channelz import Channelz, _gen, service
 from userservice.rpc.channelz._gen.grpc.channelz import v1 as told
 from userservice.rpc.channelz.records import new_id
-from userservice.rpc.channelz.sockets import address_of
+from userservice.rpc.channelz.sockets import address_of, options_of, security_of
 from userservice.rpc.testing import join
+from userservice.rpc.tls import ServerTls, client_context
 from userservice.wire import http2
 
 State = told.ChannelConnectivityStateState
@@ -426,6 +431,61 @@ async def test_a_unix_socket_has_a_path(channelz: Channelz, stock: Stock, tmp_pa
         assert odd.uds_address == told.AddressUdsAddress(filename=path)
 
 
+@pytest.mark.parametrize(
+    ("version", "cipher", "name"),
+    [
+        (ssl.TLSVersion.TLSv1_3, None, "TLS_AES_256_GCM_SHA384"),
+        (
+            ssl.TLSVersion.TLSv1_2,
+            "ECDHE-ECDSA-CHACHA20-POLY1305",
+            "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+        ),
+    ],
+    ids=["TLS 1.3", "TLS 1.2"],
+)
+async def test_tls_has_its_standard_name_and_the_other_sides_certificate(
+    channelz: Channelz,
+    stock: Stock,
+    tmp_path: Path,
+    version: ssl.TLSVersion,
+    cipher: str | None,
+    name: str,
+) -> None:
+    """Of both sides, where the client has a certificate; not what OpenSSL calls the cipher."""
+    authority = Authority(tmp_path)
+    own, its = authority.sign("server", "127.0.0.1"), authority.sign("ann", "ann@example.com")
+    server = Server([stock])
+    channelz.add(server)
+    listener = socket.create_server(("127.0.0.1", 0))
+    await server.listen([listener], ServerTls(own.cert, own.key, authority.file))
+    context = client_context(authority.file, its.cert, its.key)
+    context.maximum_version = version
+    if cipher is not None:
+        context.set_ciphers(cipher)
+    async with server, connect(server.addresses[0], tls=context) as channel:
+        channelz.add(channel)
+        await InventoryClient(channel, timeout_s=LIMIT_S).get_stock(GetStockRequest(item="bolt"))
+        [far], [near] = await sockets_of_server(channelz), await sockets_of_channel(channelz)
+    for end, peer in ((far, its), (near, own)):
+        first = peer.cert.read_text().partition("-----END CERTIFICATE-----")
+        der = ssl.PEM_cert_to_DER_cert(first[0] + first[1])
+        assert end.security == told.Security(
+            tls=told.SecurityTls(standard_name=name, remote_certificate=der)
+        )
+        assert end.local.tcpip_address.port != end.remote.tcpip_address.port
+
+
+def test_a_cipher_without_a_standard_name_has_another() -> None:
+    """What OpenSSL calls it; and no security is none."""
+    transport: Any = SimpleNamespace(get_extra_info=lambda _: None)
+    assert security_of(transport) is None
+    tls = SimpleNamespace(cipher=lambda: ("ODD", "", 0), getpeercert=lambda binary_form: None)
+    transport = SimpleNamespace(get_extra_info=lambda _: tls)
+    assert security_of(transport) == told.Security(tls=told.SecurityTls(other_name="ODD"))
+    tls.cipher = lambda: None
+    assert security_of(transport) is None
+
+
 async def test_windows_and_options_are_those_of_the_connection(
     channelz: Channelz, inventory: InventoryClient
 ) -> None:
@@ -459,6 +519,15 @@ async def test_a_summary_asks_the_system_nothing(
     assert short.data.option == []
     whole.data.option = []
     assert short == whole
+
+
+def test_a_socket_that_is_closed_has_no_options() -> None:
+    """It may have been closed just now; a connection in memory has no socket at all."""
+    with socket.socket() as closed:
+        pass
+    for found in (closed, None):
+        transport: Any = SimpleNamespace(get_extra_info=lambda _, found=found: found)
+        assert options_of(transport) == []
 
 
 async def test_what_the_other_side_said_is_told(channelz: Channelz, server: Server) -> None:
@@ -540,6 +609,26 @@ async def test_one_channel_is_got_by_its_id(channelz: Channelz, channel: Channel
     one = await only_channel(channelz)
     request = told.GetChannelRequest(channel_id=one.ref.channel_id)
     assert (await channelz.get_channel(request)).channel == one
+
+
+async def test_a_call_that_was_made_before_counts_as_a_stream_alone(
+    channelz: Channelz, server: Server
+) -> None:
+    """It was not begun: its channel could still be added."""
+    async with connect(server.addresses[0]) as channel:
+        call = channel.request(
+            "/inventory.v1.InventoryService/GetStock",
+            Cardinality.UNARY_UNARY,
+            GetStockRequest,
+            GetStockResponse,
+        )
+        channelz.add(channel)
+        async with call:
+            await call.send_message(GetStockRequest(item="bolt"))
+            assert await call.recv_message() == GetStockResponse(count=4)
+        one = await only_channel(channelz)
+        assert calls(one) == (0, 0, 0)
+        assert calls(await subchannel_of(channelz, one)) == (1, 0, 1)
 
 
 # Ids and pages

@@ -188,6 +188,8 @@ class CountedClientConnection(CountedConnection, ClientConnection):
     def release(self, call: Call, stream: http2.Stream) -> None:
         """Count the end of a stream."""
         super().release(call, stream)
-        assert isinstance(call, CountedClientStream)
-        self.traffic.end_stream(ended=call.input_ended)
-        self.record.streams.end(ok=call.succeeded)
+        ended = ok = False
+        if isinstance(call, CountedClientStream):  # or it was made before the channel was added
+            ended, ok = call.input_ended, call.succeeded
+        self.traffic.end_stream(ended=ended)
+        self.record.streams.end(ok=ok)
