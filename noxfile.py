@@ -89,7 +89,8 @@ def types(session: nox.Session) -> None:
 def interop(session: nox.Session) -> None:
     """Our server and client with grpc-js, and with grpc-go and grpcurl where Go is installed.
 
-    The official test cases too: grpc-go brings its own programs for them.
+    The official test cases too: grpc-go brings its own programs for them. And grpcdebug,
+    where it is installed.
     """
     install(session, "test")
     peers = Path("tests/interop/peers")

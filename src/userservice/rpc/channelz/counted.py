@@ -93,13 +93,13 @@ class CountedServerConnection(CountedConnection, ServerConnection):
 
     Args:
         record: where its calls count.
-        arguments: as for `ServerConnection`.
+        arguments, options: as for `ServerConnection`.
     """
 
     stream_type = CountedServerStream
 
-    def __init__(self, record: ServerRecord, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, record: ServerRecord, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
         self.record = record
 
     def opened(self, event: http2.RequestReceived) -> None:
@@ -131,13 +131,13 @@ class CountedClientStream(_CountedExchange, ClientStream[Any, Any]):
 
     Args:
         record: where it counts.
-        arguments: as for `ClientStream`.
+        arguments, options: as for `ClientStream`.
     """
 
     _counts = False
 
-    def __init__(self, record: ChannelRecord, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, record: ChannelRecord, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
         self._record = record
 
     def begin(self) -> None:
@@ -165,13 +165,13 @@ class CountedClientConnection(CountedConnection, ClientConnection):
 
     Args:
         record: where its streams count.
-        arguments: as for `ClientConnection`.
+        arguments, options: as for `ClientConnection`.
     """
 
     record: ChannelRecord
 
-    def __init__(self, record: ChannelRecord, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, record: ChannelRecord, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
         self.record = record
 
     def _open(
