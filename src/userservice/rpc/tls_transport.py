@@ -6,7 +6,7 @@ other side goes on sending after it was closed, and has 256 KiB of its own for e
 
 import asyncio
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, Protocol, cast
 
@@ -232,10 +232,6 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
             return
         self._send()
 
-    def writelines(self, list_of_data: Iterable[Any]) -> None:
-        """Encrypt all of it, and send."""
-        self.write(b"".join(list_of_data))
-
     def can_write_eof(self) -> bool:
         """Return whether one direction can be closed alone."""
         return self._socket.can_write_eof()
@@ -278,10 +274,6 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
     def get_write_buffer_size(self) -> int:
         """Return how much was written and not yet taken, in bytes."""
         return self._socket.get_write_buffer_size()
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set from when on to hold up who sends, and until when."""
-        self._socket.set_write_buffer_limits(high, low)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Return what the socket knows; of TLS, the ``ssl_object``."""
