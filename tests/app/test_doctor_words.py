@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
-from userservice.app.doctor import diagnosis, tongues
+from userservice.app.doctor import tongues
 from userservice.app.doctor.answers import Answer, Broken
+from userservice.app.doctor.diagnosis import grpc, reach, tls
+from userservice.app.doctor.diagnosis import http2 as http2_signs
 from userservice.app.doctor.findings import Finding, Mark, Step
 from userservice.app.doctor.handshakes import Agreement, Certificate, Distrust, Handshake
 from userservice.app.doctor.places import Attempt, LookedUp, Place
@@ -112,7 +114,7 @@ def test_the_hello_of_http1_is_a_request() -> None:
 )
 def test_addresses_that_cannot_be_reached(place: Place, error: OSError, sign: Sign) -> None:
     """Each error of the system has its sign, and its words name the address."""
-    [found] = diagnosis.of_attempts([Attempt(place, 0.1, error)], 5.0)
+    [found] = reach.of_attempts([Attempt(place, 0.1, error)], 5.0)
     assert found.sign == sign
     assert place.text in found.text
 
@@ -130,7 +132,7 @@ def test_addresses_that_cannot_be_reached(place: Place, error: OSError, sign: Si
 def test_look_ups(found: LookedUp, sign: Sign) -> None:
     """A slow name server is told from one that is silent, and from a name that is not there."""
     target = Target(host="users.example", port=1)
-    assert diagnosis.of_look_up(target, found, is_address=False).sign == sign
+    assert reach.of_look_up(target, found, is_address=False).sign == sign
 
 
 @pytest.mark.parametrize(
@@ -158,9 +160,9 @@ def test_look_ups(found: LookedUp, sign: Sign) -> None:
 def test_alerts(reason: str, with_certificate: Sign, without: Sign) -> None:
     """What the server says in the handshake; an alert about a certificate is about the client's."""
     error = alert(reason)
-    assert diagnosis.alert_of(error) is error
+    assert tls.alert_of(error) is error
     for showed, sign in ((True, with_certificate), (False, without)):
-        found = diagnosis.of_alert(error, "a.example", showed_certificate=showed)
+        found = tls.of_alert(error, "a.example", showed_certificate=showed)
         assert found.sign == sign
 
 
@@ -177,7 +179,7 @@ def test_alerts(reason: str, with_certificate: Sign, without: Sign) -> None:
 )
 def test_handshakes_that_fail(error: OSError, heard: Heard, sign: Sign) -> None:
     """What is heard without TLS explains it best."""
-    assert diagnosis.of_failed_handshake(error, heard, 5.0).sign == sign
+    assert tls.of_failed_handshake(error, heard, 5.0).sign == sign
 
 
 DAY_S = 86_400
@@ -190,7 +192,7 @@ def shown(distrust: Distrust | None, *, since_days: float, until_days: float) ->
         ("a.example",), "CA", now + since_days * DAY_S, now + until_days * DAY_S
     )
     made = Handshake(None, Agreement("TLSv1.3", "x", "h2"), certificate, distrust)
-    return list(diagnosis.of_certificate(made, "b.example"))
+    return list(tls.of_certificate(made, "b.example"))
 
 
 @pytest.mark.parametrize(
@@ -226,7 +228,7 @@ def test_certificates(
 def test_a_certificate_that_cannot_be_read() -> None:
     """There are words for it nevertheless."""
     made = Handshake(None, Agreement("TLSv1.3", "x", "h2"), None, Distrust((66, "weak key"), 66))
-    [found] = diagnosis.of_certificate(made, "b.example")
+    [found] = tls.of_certificate(made, "b.example")
     assert found.text == "the certificate is refused: weak key"
 
 
@@ -249,14 +251,14 @@ def test_a_certificate_that_cannot_be_read() -> None:
 )
 def test_settings_in_words(settings: http2.Settings, said: str) -> None:
     """Sizes have units, and what has no bound says so."""
-    text = diagnosis.of_greeting(settings, 0.002, 0.001, 5.0).text
+    text = http2_signs.of_greeting(settings, 0.002, 0.001, 5.0).text
     assert text.startswith(said)
     assert text.endswith("; a ping takes 2.0 ms")
 
 
 def test_a_ping_without_an_answer_is_a_hint() -> None:
     """Calls may work."""
-    found = diagnosis.of_greeting(http2.Settings(), None, 0.001, 5.0)
+    found = http2_signs.of_greeting(http2.Settings(), None, 0.001, 5.0)
     assert (found.sign, found.mark) == (Sign.HTTP2_NO_PING, Mark.WARN)
 
 
@@ -284,7 +286,7 @@ GRPC = {"_status": "200", "content_type": "application/grpc"}
 )
 def test_answers_to_a_method_that_is_not_there(answer: Answer, sign: Sign, said: str) -> None:
     """It is gRPC, or it is told what it is."""
-    found = diagnosis.of_calls(answer, [], 5.0)
+    found = grpc.of_calls(answer, [], 5.0)
     assert found.sign == sign
     assert said in found.text
 
@@ -292,7 +294,7 @@ def test_answers_to_a_method_that_is_not_there(answer: Answer, sign: Sign, said:
 def test_a_page_is_quoted_on_one_line_and_cut() -> None:
     """Whoever reads it sees what it was, and not all of it."""
     answer = Answer(0.1, headers(_status="502"), body=b"<h1>Bad\n  Gateway</h1>" + b"x" * 5_000)
-    found = diagnosis.of_calls(answer, [], 5.0)
+    found = grpc.of_calls(answer, [], 5.0)
     assert "It says: <h1>Bad Gateway</h1>xxx" in found.why
     assert len(found.why) < 400
 
@@ -312,12 +314,12 @@ def test_a_page_is_quoted_on_one_line_and_cut() -> None:
 )
 def test_health(answer: Answer, sign: Sign) -> None:
     """That there is none is a hint."""
-    assert diagnosis.of_health(answer, None).sign == sign
+    assert grpc.of_health(answer, None).sign == sign
 
 
 def test_latency_is_told_by_ranks() -> None:
     """Half, and 99 of 100."""
-    found = diagnosis.of_latency("calls", [n / 1000 for n in range(1, 101)], None)
+    found = grpc.of_latency("calls", [n / 1000 for n in range(1, 101)], None)
     assert found.text == "of 100 calls, half took up to 50.5 ms, and 99 % up to 99.0 ms"
     assert found.facts["max_ms"] == 100
 

@@ -10,9 +10,10 @@ from typing import Final
 from grpclib.const import Status
 
 from userservice._gen.grpc.health.v1 import HealthCheckRequest, HealthListRequest
-from userservice.app.doctor import diagnosis, tongues
+from userservice.app.doctor import tongues
 from userservice.app.doctor.answers import Answer, Broken
 from userservice.app.doctor.conversation import Conversation, Greeting
+from userservice.app.doctor.diagnosis import grpc, http2, reach, tls
 from userservice.app.doctor.findings import Finding, Mark, Step
 from userservice.app.doctor.handshakes import ContextFactory, Handshake, shake_hands
 from userservice.app.doctor.places import Place, attempt, dial, is_address, look_up
@@ -25,7 +26,7 @@ from userservice.app.doctor.reflection import (
 from userservice.app.doctor.tongues import Heard, Tongue
 from userservice.app.doctor.words import Sign, finding
 from userservice.rpc.target import Target, host_and_port, parse_target
-from userservice.wire import http2
+from userservice.wire.http2 import ErrorCode
 from userservice.wire.protobuf import encode
 
 CALLS_MAX: Final = 100
@@ -120,13 +121,13 @@ class _Examination:
         """Go on until nothing is left, or nothing can be done."""
         looked_up = await look_up(self._target, self._timeout_s)
         known = self._target.path is not None or is_address(self._host)
-        yield diagnosis.of_look_up(self._target, looked_up, is_address=known)
+        yield reach.of_look_up(self._target, looked_up, is_address=known)
         if not looked_up.places:
             return
         attempts = await asyncio.gather(
             *(attempt(place, self._timeout_s) for place in looked_up.places)
         )
-        for found in diagnosis.of_attempts(attempts, self._timeout_s):
+        for found in reach.of_attempts(attempts, self._timeout_s):
             yield found
         alive = [made.place for made in attempts if made.error is None]
         if not alive:
@@ -151,7 +152,7 @@ class _Examination:
                 return
             yield finding(Sign.TLS_NOT_ASKED_FOR)
             if heard is not None:
-                yield diagnosis.of_heard(heard, self._timeout_s, tls=False)
+                yield http2.of_heard(heard, self._timeout_s, tls=False)
                 return
             async with aclosing(self._over_http2(talk, greeting)) as findings:
                 async for found in findings:
@@ -169,19 +170,19 @@ class _Examination:
             greeting = await talk.greet()
             if greeting.end is not None and greeting.end.tls is not None:
                 # In TLS 1.3, a server asks for a client's certificate when the handshake is over.
-                yield diagnosis.of_alert(
+                yield tls.of_alert(
                     greeting.end.tls,
                     self._name,
                     showed_certificate=self._tls.shows_certificate,
                 )
                 return
-            yield diagnosis.of_handshake(made, seconds)
-            for found in diagnosis.of_certificate(made, self._name):
+            yield tls.of_handshake(made, seconds)
+            for found in tls.of_certificate(made, self._name):
                 yield found
-            yield diagnosis.of_alpn(made)
+            yield tls.of_alpn(made)
             heard = _heard_of(greeting)
             if heard is not None:
-                yield diagnosis.of_heard(heard, self._timeout_s, tls=True)
+                yield http2.of_heard(heard, self._timeout_s, tls=True)
                 return
             async with aclosing(self._over_http2(talk, greeting)) as findings:
                 async for found in findings:
@@ -190,17 +191,15 @@ class _Examination:
     async def _failed_handshake(self, place: Place, made: Handshake) -> Finding:
         assert self._tls is not None
         assert made.error is not None
-        alert = diagnosis.alert_of(made.error)
+        alert = tls.alert_of(made.error)
         if alert is not None:
-            return diagnosis.of_alert(
-                alert, self._name, showed_certificate=self._tls.shows_certificate
-            )
+            return tls.of_alert(alert, self._name, showed_certificate=self._tls.shows_certificate)
         plain, page = await asyncio.gather(
             tongues.listen(place, tongues.HELLO_HTTP2, self._timeout_s),
             tongues.listen(place, tongues.hello_http1(self._authority), self._timeout_s),
         )
         heard = plain if plain.tells or not page.tells else page
-        return diagnosis.of_failed_handshake(made.error, heard, self._timeout_s)
+        return tls.of_failed_handshake(made.error, heard, self._timeout_s)
 
     @property
     def _authority(self) -> str:
@@ -230,37 +229,37 @@ class _Examination:
     async def _over_http2(self, talk: Conversation, greeting: Greeting) -> AsyncGenerator[Finding]:
         settings = greeting.settings
         if settings is None or greeting.goaway is not None or greeting.end is not None:
-            yield diagnosis.of_end(greeting.end, greeting.goaway)
+            yield http2.of_end(greeting.end, greeting.goaway)
             return
         ping_s = await talk.ping()
         if talk.end is not None or talk.goaway() is not None:
-            yield diagnosis.of_end(talk.end, talk.goaway())
+            yield http2.of_end(talk.end, talk.goaway())
             return
-        found = diagnosis.of_greeting(settings, ping_s, greeting.seconds, self._timeout_s)
+        found = http2.of_greeting(settings, ping_s, greeting.seconds, self._timeout_s)
         yield found
         if found.mark is Mark.FAIL:
             return
         missing = await talk.ask(_NO_METHOD, b"")
         if talk.goaway() is not None and not missing.http_status:
-            yield diagnosis.of_end(talk.end, talk.goaway())
+            yield http2.of_end(talk.end, talk.goaway())
             return
         if missing.broken in (Broken.SILENT, Broken.LOST):
-            yield diagnosis.of_calls(missing, [], self._timeout_s)
+            yield grpc.of_calls(missing, [], self._timeout_s)
             return
         checked = await talk.ask(_CHECK, encode(HealthCheckRequest()))
         version, names, reflected = await self._reflect(talk)
-        found = diagnosis.of_calls(missing, [checked, reflected], self._timeout_s)
+        found = grpc.of_calls(missing, [checked, reflected], self._timeout_s)
         yield found
         if found.mark is Mark.FAIL:
             return
         listed = None
         if checked.status in (Status.OK, Status.NOT_FOUND):
             listed = await talk.ask(_LIST, encode(HealthListRequest()))
-        yield diagnosis.of_health(checked, listed)
-        yield diagnosis.of_reflection(version, names, reflected)
+        yield grpc.of_health(checked, listed)
+        yield grpc.of_reflection(version, names, reflected)
         if self._method is not None:
             answer = await talk.ask(self._method, b"")
-            yield diagnosis.of_method(self._method, answer, names, self._timeout_s)
+            yield grpc.of_method(self._method, answer, names, self._timeout_s)
         yield await self._latency(talk, checked, missing)
 
     async def _reflect(self, talk: Conversation) -> tuple[str, Sequence[str], Answer]:
@@ -288,11 +287,11 @@ class _Examination:
             answer = await talk.ask(path, message)
             if answer.status is not expected:
                 goaway = talk.goaway()
-                if seconds and goaway is not None and goaway.code == http2.ErrorCode.NO_ERROR:
+                if seconds and goaway is not None and goaway.code == ErrorCode.NO_ERROR:
                     break  # it is not the server that fails: this connection is old enough for it
-                return diagnosis.of_latency(kind, seconds, answer)
+                return grpc.of_latency(kind, seconds, answer)
             seconds.append(answer.seconds)
-        return diagnosis.of_latency(kind, seconds, None)
+        return grpc.of_latency(kind, seconds, None)
 
 
 def _heard_of(greeting: Greeting) -> Heard | None:

@@ -54,3 +54,8 @@ class Finding:
     why: str = ""
     mend: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def milliseconds(seconds: float) -> float:
+    """Return a time as the facts have it."""
+    return round(seconds * 1000, 3)
