@@ -732,3 +732,4 @@ async def test_tls_with_http1(good: Files, trusting: Tls) -> None:
     async with web as address:
         findings = await examined(address, tls=trusting)
     assert wrong(findings) == ["alpn-missing", "http1"]
+    assert {found.facts.get("cause") for found in findings} == {None, "http/2"}

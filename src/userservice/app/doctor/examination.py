@@ -81,8 +81,8 @@ async def examine(question: Question) -> AsyncGenerator[Finding]:
     async with aclosing(examination.findings()) as findings:
         async for found in findings:
             seen.add(found.step)
-            if found.mark is Mark.FAIL and failed is None:
-                failed = found.step
+            if found.mark is Mark.FAIL:
+                failed = found.step  # the last one: it went on after the others
             yield found
     for step in examination.steps:
         if step not in seen and failed is not None:
@@ -105,7 +105,6 @@ class _Examination:
         # gRPC calls a Unix socket localhost (gRPC Name Resolution).
         self._host = target.host or "localhost"
         self._name = (self._tls and self._tls.name) or self._host
-        self._services: list[str] = []
 
     @property
     def steps(self) -> list[Step]:
