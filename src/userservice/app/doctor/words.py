@@ -721,7 +721,7 @@ WORDS: Final[Mapping[Sign, Words]] = {
         Step.METHOD,
         _FAIL,
         "{method} fails: {reason}",
-        "The way to the server is well: the fault is in the method, or in what it needs.",
+        "Other calls are answered: the fault is in the method, in what it needs, or in its answer.",
         "Read the log of the server for this call.",
     ),
     # --- Latency
