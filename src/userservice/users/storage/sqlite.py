@@ -300,7 +300,7 @@ def _create(
             continue
         now = _now()
         user = User(str(uuid.uuid4()), new.email, new.name, "", new.role, now, now)
-        change = _record(writer, ChangeKind.UPDATED, user, now)
+        change = _record(writer, ChangeKind.UPDATED, user, now, previous=0)
         writer.execute(
             f"INSERT INTO users ({_USER_COLUMNS}, email_key, revision, password_hash) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -314,10 +314,10 @@ def _create(
 def _update(
     writer: sqlite3.Connection, user_id: str, update: UserUpdate
 ) -> tuple[User | None, list[Change]]:
-    row = writer.execute(_SELECT_USER, (user_id,)).fetchone()
-    if row is None:
+    current = _current(writer, user_id)
+    if current is None:
         return None, []
-    user = _user(row)
+    user = current.user
     changed = replace(
         user,
         name=user.name if update.name is None else update.name,
@@ -329,7 +329,7 @@ def _update(
     # A clock that was set back must not make a user older than it was.
     now = max(_now(), user.updated_at)
     changed = replace(changed, updated_at=now)
-    change = _record(writer, ChangeKind.UPDATED, changed, now)
+    change = _record(writer, ChangeKind.UPDATED, changed, now, current.revision)
     _forget(writer, user_id)
     writer.execute(
         "UPDATE users SET name = ?, avatar = ?, role = ?, updated_at = ?, revision = ? "
@@ -347,18 +347,28 @@ def _update(
 
 
 def _delete(writer: sqlite3.Connection, user_id: str) -> tuple[bool, list[Change]]:
-    row = writer.execute(_SELECT_USER, (user_id,)).fetchone()
-    if row is None:
+    current = _current(writer, user_id)
+    if current is None:
         return False, []
-    user = _user(row)
-    change = _record(writer, ChangeKind.DELETED, user, max(_now(), user.updated_at))
+    user = current.user
+    now = max(_now(), user.updated_at)
+    change = _record(writer, ChangeKind.DELETED, user, now, current.revision)
     _forget(writer, user_id)
     writer.execute("DELETE FROM users WHERE id = ?", (user_id,))
     return True, [change]
 
 
+def _current(writer: sqlite3.Connection, user_id: str) -> Change | None:
+    row = writer.execute(_SELECT_CURRENT, (user_id,)).fetchone()
+    return None if row is None else _change(row)
+
+
 def _record(
-    writer: sqlite3.Connection, kind: ChangeKind, user: User, time: datetime.datetime
+    writer: sqlite3.Connection,
+    kind: ChangeKind,
+    user: User,
+    time: datetime.datetime,
+    previous: int,
 ) -> Change:
     """Write a revision."""
     cursor = writer.execute(
@@ -366,7 +376,7 @@ def _record(
         (kind, sql.microseconds(time), *_row(user)),
     )
     assert cursor.lastrowid is not None
-    return Change(cursor.lastrowid, kind, user, time)
+    return Change(cursor.lastrowid, kind, user, time, previous)
 
 
 def _forget(writer: sqlite3.Connection, user_id: str) -> None:
