@@ -9,8 +9,10 @@ import asyncio
 import datetime
 import os
 import queue
+import random
 import sqlite3
 import threading
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +32,9 @@ T = TypeVar("T")
 _READERS = 2  # threads for lists; a point read needs none
 _GROUP_MAX = 256  # writes in one transaction: bounds how long the first one waits
 _PENDING_MAX = 10_000  # writes that may wait; a call beyond waits before it is queued
+_LOCKED_MAX_S = 5.0  # how long another process may keep a write waiting
+_LOCKED_SLEEP_S = (0.0001, 0.0006)  # from one try to the next
+_PRIMARY_CODE = 0xFF  # of SQLite's extended error codes
 _STEPS_BETWEEN_CHECKS = 10_000  # SQLite instructions, some 0.1 ms
 
 _USER_COLUMNS = "id, email, name, avatar, role, created_at, updated_at"
@@ -69,6 +74,7 @@ class SqliteRepository:
         self._path = path or sqlite_file.IN_MEMORY
         self._committed = committed
         self._writer = sqlite_file.prepare(self._path)
+        self._writer.execute("PRAGMA busy_timeout = 0")  # _begin waits
         # A database in memory belongs to its connection: there, all share one.
         self._in_memory = path is None
         self._lock = threading.Lock()
@@ -232,7 +238,7 @@ class SqliteRepository:
         """Do a group's work in one transaction (on the writer thread)."""
         with self._turn():
             try:
-                self._writer.execute("BEGIN IMMEDIATE")
+                _begin(self._writer)
                 try:
                     outcomes = [_attempt(self._writer, write) for write in group]
                     self._writer.execute("COMMIT")
@@ -265,6 +271,26 @@ class _Outcome:
     result: Any = None
     changes: Sequence[Change] = ()
     error: Exception | None = None
+
+
+def _begin(writer: sqlite3.Connection) -> None:
+    """Begin a transaction, once no other process is in one.
+
+    SQLite would sleep for up to 100 ms between its tries. A process that writes without
+    a pause would then keep the others out, for a second and more. Short sleeps of
+    chance length let each have its share.
+    """
+    give_up_at = time.monotonic() + _LOCKED_MAX_S
+    while True:
+        try:
+            writer.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & _PRIMARY_CODE == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > give_up_at:
+                raise
+        else:
+            return
+        time.sleep(random.uniform(*_LOCKED_SLEEP_S))  # noqa: S311  # no secret
 
 
 def _attempt(writer: sqlite3.Connection, write: _Write) -> _Outcome:
