@@ -16,7 +16,7 @@ from userservice._gen.userservice.v1 import (
     UserServiceStub,
     WatchUserRequest,
 )
-from userservice.rpc import Encoding, Limits, ResponseStream, Stub, connect
+from userservice.rpc import Encoding, Keepalive, Limits, ResponseStream, Stub, connect
 from userservice.rpc.limits import DEFAULT_LIMITS
 
 _SERVICE = "/userservice.v1.UserService"
@@ -32,6 +32,7 @@ class UserServiceClient(Stub, UserServiceStub):
         timeout_s: how long a call with one request and one reply may take, in
             seconds; None for no limit. Streams have none, unless the call says so.
         metadata: what is sent with every call.
+        keepalive: pings that find out whether the server is still there; None for none.
         limits: how much is taken of the server.
         compression: what requests are compressed with.
 
@@ -45,10 +46,11 @@ class UserServiceClient(Stub, UserServiceStub):
         *,
         timeout_s: float | None = 30,
         metadata: MetadataLike | None = None,
+        keepalive: Keepalive | None = None,
         limits: Limits = DEFAULT_LIMITS,
         compression: Encoding | None = None,
     ) -> None:
-        channel = connect(target, limits=limits, compression=compression)
+        channel = connect(target, keepalive=keepalive, limits=limits, compression=compression)
         super().__init__(channel, timeout_s=timeout_s, metadata=metadata)
 
     async def __aenter__(self) -> Self:

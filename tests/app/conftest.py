@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.app.processes import Processes
 
 from userservice import UserServiceClient
 
@@ -203,3 +204,13 @@ def _read(screen: int) -> bytes:
         return os.read(screen, 65_536)
     except OSError:  # Linux says EIO when the terminal's other side is closed.
         return b""
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    """Servers in a folder of their own."""
+    made = Processes(tmp_path)
+    yield made
+    for process in made.started:
+        with process:
+            process.kill()

@@ -3,83 +3,21 @@
 import asyncio
 import json
 import os
-import re
 import signal
 import socket
 import sqlite3
 import subprocess
-import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from tests.app.processes import PATIENCE_S, Processes, address, stopped
 
 from userservice import CreateUserRequest, GetUserRequest, ListUsersRequest, UserServiceClient
 from userservice._gen.grpc.health.v1 import HealthCheckRequest, HealthStub
 from userservice._gen.grpc.health.v1 import HealthCheckResponseServingStatus as ServingStatus
 from userservice.rpc import Encoding, ResourceExhaustedError, RpcError
 from userservice.users.storage import sqlite_file
-
-PATIENCE_S = 20
-
-
-class Processes:
-    """Starts servers in one folder, and kills what is left of them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.started: list[subprocess.Popen[str]] = []
-
-    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "userservice", "serve", *arguments],
-            cwd=self.folder,
-            env={k: v for k, v in os.environ.items() if not k.startswith("USERSERVICE_")}
-            | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.started.append(process)
-        return process
-
-    def refused(self, *arguments: str, **environment: str) -> str:
-        """Return the one line of a server that does not start."""
-        process = self.start(*arguments, **environment)
-        stdout, stderr = process.communicate(timeout=PATIENCE_S)
-        assert process.returncode == 2, stderr
-        assert stdout == ""
-        assert len(stderr.splitlines()) == 1, stderr
-        assert stderr.startswith("userservice: ")
-        return stderr
-
-
-@pytest.fixture
-def processes(tmp_path: Path) -> Iterator[Processes]:
-    """Servers in a folder of their own."""
-    made = Processes(tmp_path)
-    yield made
-    for process in made.started:
-        with process:
-            process.kill()
-
-
-def address(process: subprocess.Popen[str]) -> str:
-    """Wait for the readiness line, and return the address that it names."""
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    ready = re.fullmatch(r"userservice is ready on (\S+)\n", line)
-    assert ready, line
-    return ready[1]
-
-
-def stopped(process: subprocess.Popen[str], signal_number: int) -> tuple[str, str]:
-    """Stop a server, and return what more it wrote; it must end with status 0."""
-    process.send_signal(signal_number)
-    stdout, stderr = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 0, stderr
-    return stdout, stderr
 
 
 def test_without_a_flag_it_serves_a_file_in_the_folder(processes: Processes) -> None:

@@ -49,7 +49,7 @@ async def serve(stock: Stock) -> AsyncIterator[Serve]:
 
     yield joined
     for server, peer in started:
-        await server.end_calls()
+        await server.drain(0)
         await asyncio.sleep(0.01)
         assert peer.lost
 

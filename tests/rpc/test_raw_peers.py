@@ -94,7 +94,7 @@ async def test_a_stream_answers_a_message_in_the_turn_it_comes_in(stock: Stock) 
     asyncio.get_running_loop().call_soon(receive)
     await asyncio.sleep(0)
     assert written == [data_frame(stream, framing.frame(encode(PickItemsResponse(left=3))))]
-    await server.end_calls()
+    await server.drain(0)
 
 
 @pytest.mark.parametrize("size", [1, 3, 9, 16])
@@ -229,7 +229,7 @@ async def test_a_silent_peer_is_found_out(stock: Stock) -> None:
     async with asyncio.timeout(5):
         while not peer.lost or connection.calls:
             await asyncio.sleep(0)
-    await server.end_calls()
+    await server.drain(0)
 
 
 async def test_a_refused_call_that_is_reset_at_once_hurts_nobody(client: Peer) -> None:
@@ -289,7 +289,7 @@ async def test_a_deadline_may_pass_before_the_handler_takes_a_step(stock: Stock)
     [call] = connection.calls
     call.pass_deadline()
     assert status_of(await peer.until(http2.ResponseReceived)) == "4"
-    await server.end_calls()
+    await server.drain(0)
     assert not connection.calls
 
 
@@ -306,7 +306,7 @@ async def test_a_broken_connection_is_told_although_nobody_reads(stock: Stock) -
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert not connection.calls
-    await server.end_calls()
+    await server.drain(0)
 
 
 async def test_who_pings_and_does_not_read_is_cut_off(stock: Stock) -> None:
@@ -369,7 +369,7 @@ async def test_a_timeout_around_receiving_loses_no_message(stock: Stock) -> None
         await asyncio.sleep(0.001 if number % 3 else 0.002)
     await peer.until(http2.TrailersReceived)
     assert received == [str(number) for number in range(40)]
-    await server.end_calls()
+    await server.drain(0)
 
 
 async def test_a_handler_can_close_its_server(stock: Stock) -> None:
@@ -925,7 +925,7 @@ async def test_what_was_begun_is_not_waited_for_for_ever(stock: Stock, begun: by
         while not silent.lost:
             await asyncio.sleep(0.01)
     assert b"did not come within 0.05 s" in silent.received
-    await server.end_calls()
+    await server.drain(0)
 
 
 class Silent(asyncio.Protocol):

@@ -1,15 +1,16 @@
 """The server's life: everything is opened, wired, announced, and closed in turn."""
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 
 import structlog
 
-from userservice.rpc import Encoding, Limits, Server
+from userservice.app.signals import stop_signals
+from userservice.rpc import Encoding, Keepalive, Lifetime, Limits, Server
 from userservice.rpc.health import OVERALL, Health, ServiceCheck, ServiceStatus, polled
+from userservice.rpc.lifetime import FOR_EVER, SERVER_KEEPALIVE
 from userservice.rpc.limits import DEFAULT_LIMITS
 from userservice.rpc.reflection import with_reflection
 from userservice.rpc.target import reason_of
@@ -46,6 +47,9 @@ class ServeSettings:
         port: the port; 0 for any free one.
         database: the database's URL.
         limits: how much is taken of clients.
+        lifetime: how long connections may live.
+        keepalive: pings that find out which clients are gone.
+        drain_timeout_s: how long calls under way may go on when the server stops, in seconds.
         compression: what replies are compressed with, where the client reads it.
     """
 
@@ -53,11 +57,14 @@ class ServeSettings:
     port: int = 50051
     database: str = "sqlite:///userservice.db"
     limits: Limits = DEFAULT_LIMITS
+    lifetime: Lifetime = FOR_EVER
+    keepalive: Keepalive = SERVER_KEEPALIVE
+    drain_timeout_s: float = 30.0
     compression: Encoding | None = None
 
 
 async def serve(settings: ServeSettings, ready: Callable[[Sequence[str]], None]) -> None:
-    """Serve until SIGTERM or SIGINT.
+    """Serve until SIGTERM or SIGINT; then drain, until all calls are over or a second signal.
 
     Args:
         settings: how to serve.
@@ -66,30 +73,43 @@ async def serve(settings: ServeSettings, ready: Callable[[Sequence[str]], None])
     Raises:
         ServeError: the database or the address cannot be used.
     """
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signal_number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(signal_number, stop.set)
-    async with running_server(settings) as server:
-        ready(server.addresses)
-        log.info("serving", addresses=server.addresses)
-        await stop.wait()
-        log.info("stopping")
+    with stop_signals() as stop:
+        async with running_server(settings) as server:
+            stop.now = server.close
+            ready(server.addresses)
+            log.info("serving", addresses=server.addresses)
+            await stop.asked.wait()
+            log.info("stopping", drain_timeout_s=settings.drain_timeout_s)
 
 
 @asynccontextmanager
 async def running_server(settings: ServeSettings) -> AsyncIterator[Server]:
-    """Run a server for as long as the block runs.
+    """Run a server for as long as the block runs; drain it at the end.
 
     Raises:
         ServeError: the database or the address cannot be used.
     """
-    feed = LocalFeed()
+    async with wired_server(settings, LocalFeed()) as server:
+        await _start(server, settings)
+        yield server
+
+
+@asynccontextmanager
+async def wired_server(settings: ServeSettings, feed: ChangeFeed) -> AsyncIterator[Server]:
+    """Open the database, and make a server that does not listen yet; drain it at the end.
+
+    Args:
+        settings: how to serve.
+        feed: carries revisions to watchers, and chat to the room.
+
+    Raises:
+        ServeError: the database cannot be used.
+    """
     async with _opened(settings.database, feed) as repository:
         with closing(PasswordHasher()) as hasher:
             tokens = Tokens(await _secret(repository))
             users = UserService(repository, feed, hasher, tokens)
-            async with _serving(users, repository, settings) as server:
+            async with _wired(users, repository, settings) as server:
                 yield server
 
 
@@ -120,10 +140,10 @@ async def _opened(url: str, feed: ChangeFeed) -> AsyncIterator[UserRepository]:
 
 
 @asynccontextmanager
-async def _serving(
+async def _wired(
     users: UserService, repository: UserRepository, settings: ServeSettings
 ) -> AsyncIterator[Server]:
-    """Serve the users, with health and reflection."""
+    """Wire the users with health and reflection."""
 
     async def database_answers() -> bool:
         try:
@@ -140,18 +160,18 @@ async def _serving(
     server = Server(
         with_reflection([users, health]),
         error_mapping=rpc_error,
+        keepalive=settings.keepalive,
+        lifetime=settings.lifetime,
         limits=settings.limits,
         compression=settings.compression,
     )
-    await _start(server, settings)
     async with polled(database):
         try:
             yield server
         finally:
             running.set(False)
             await asyncio.sleep(_NOTICE_S)
-            server.close()
-            await server.wait_closed()
+            await server.drain(settings.drain_timeout_s)
 
 
 async def _start(server: Server, settings: ServeSettings) -> None:

@@ -27,6 +27,7 @@ from userservice.rpc.errors import (
     UnimplementedError,
     UnknownError,
 )
+from userservice.rpc.lifetime import Keepalive, Lifetime
 from userservice.rpc.limits import Limits
 from userservice.rpc.server import Server, Service
 from userservice.rpc.server_stream import ErrorMapping
@@ -47,6 +48,8 @@ __all__ = [
     "FailedPreconditionError",
     "InternalError",
     "InvalidArgumentError",
+    "Keepalive",
+    "Lifetime",
     "Limits",
     "Metadata",
     "NotFoundError",

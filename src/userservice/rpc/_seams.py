@@ -6,7 +6,6 @@ Each function says which name, of which version, and why the public face does no
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpclib.client
@@ -16,6 +15,7 @@ from grpclib.config import Configuration
 from grpclib.const import Handler  # noqa: TC002  # beside its siblings
 from grpclib.events import _DispatchChannelEvents, _DispatchServerEvents
 
+from userservice.rpc.lifetime import Keepalive
 from userservice.rpc.turn import Turn
 
 if TYPE_CHECKING:
@@ -71,6 +71,16 @@ class ServerFace(grpclib.server.Server):
         """Return what handles the next connection."""
         raise NotImplementedError
 
+    def stop_accepting(self) -> None:
+        """Close the sockets that the server listens on, where there are any."""
+        if self._server is not None:
+            super().close()
+
+    async def wait_closed(self) -> None:
+        """Wait until those sockets are closed."""
+        if self._server is not None:
+            await super().wait_closed()
+
     @property
     def sockets(self) -> Sequence[Any]:
         """The sockets that the server listens on: which port 0 became is not public."""
@@ -105,27 +115,12 @@ class ChannelFace(grpclib.client.Channel):
         self._protocol = connection
 
 
-@dataclass(frozen=True, slots=True)
-class KeepaliveSettings:
-    """What grpclib's Configuration says of keepalive, under private names.
-
-    Args:
-        interval_s: between two pings, in seconds; None for no pings.
-        timeout_s: how long an answer may take, in seconds.
-        without_calls: whether the peer is asked although no call is open.
-    """
-
-    interval_s: float | None
-    timeout_s: float
-    without_calls: bool
-
-
-def keepalive_settings(config: Configuration) -> KeepaliveSettings:
-    """Return the settings of keepalive."""
-    return KeepaliveSettings(
-        config._keepalive_time,
-        config._keepalive_timeout,
-        config._keepalive_permit_without_calls,
+def keepalive_of(config: Configuration) -> Keepalive:
+    """Return what grpclib 0.4.9's Configuration says of keepalive, under private names."""
+    return Keepalive(
+        interval_s=config._keepalive_time,
+        timeout_s=config._keepalive_timeout,
+        without_calls=config._keepalive_permit_without_calls,
     )
 
 

@@ -44,6 +44,9 @@ class ServedStream(Protocol):
     async def send_initial_metadata(self) -> None:
         """Send the headers, before the first message does."""
 
+    def end_on_drain(self) -> None:
+        """Let the call end as soon as the server drains."""
+
 
 class Call:
     """One call being served."""
@@ -134,6 +137,17 @@ class Call:
             ProtocolError: it was sent before.
         """
         await self._stream.send_initial_metadata()
+
+    def end_on_drain(self) -> None:
+        """Let the call end with UNAVAILABLE as soon as the server drains.
+
+        For calls that never end by themselves: the server would wait for them in vain. The
+        handler is cancelled; its trailing metadata is sent.
+
+        Raises:
+            UnavailableError: the server drains already.
+        """
+        self._stream.end_on_drain()
 
 
 _current: ContextVar[ServedStream] = ContextVar("current_call")

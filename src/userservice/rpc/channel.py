@@ -16,6 +16,7 @@ from userservice.rpc.client_stream import ClientStream
 from userservice.rpc.codec import MessageCodec, StatusDetailsCodec
 from userservice.rpc.deadlines import Deadlines
 from userservice.rpc.errors import UnavailableError
+from userservice.rpc.lifetime import Keepalive
 from userservice.rpc.limits import DEFAULT_LIMITS, Limits
 from userservice.rpc.metadata import ACCEPT_ENCODING
 from userservice.rpc.target import parse_target, reason_of
@@ -35,6 +36,7 @@ class Channel(_seams.ChannelFace):
         target: str,
         *,
         config: Configuration | None = None,
+        keepalive: Keepalive | None = None,
         limits: Limits = DEFAULT_LIMITS,
         compression: Encoding | None = None,
     ) -> None:
@@ -59,6 +61,7 @@ class Channel(_seams.ChannelFace):
             status_details_codec=self.details_codec,
             config=config,
         )
+        self._keepalive = keepalive or _seams.keepalive_of(self.config)
         self.deadlines = Deadlines(self.loop)
 
     async def __aenter__(self) -> Self:
@@ -170,7 +173,7 @@ class Channel(_seams.ChannelFace):
 
     def new_connection(self) -> ClientConnection:
         """Return what handles the next connection."""
-        connection = ClientConnection(self.config, self.limits)
+        connection = ClientConnection(self.config, self._keepalive, self.limits)
         self._connections.add(connection)
         if self._closed:  # the socket is there by now, and goes with it
             connection.shut_down("the channel is closed")
@@ -189,6 +192,7 @@ def connect(
     target: str,
     *,
     config: Configuration | None = None,
+    keepalive: Keepalive | None = None,
     limits: Limits = DEFAULT_LIMITS,
     compression: Encoding | None = None,
 ) -> Channel:
@@ -198,10 +202,14 @@ def connect(
         target: ``host:port``, ``[v6]:port``, or ``unix:path``; nothing is sent
             before the first call.
         config: grpclib's own settings: windows and keepalive.
+        keepalive: pings that find out whether the server is still there; None for what
+            ``config`` says.
         limits: how much is taken of the server.
         compression: what requests are compressed with.
 
     Raises:
         TargetError: the text names no target.
     """
-    return Channel(target, config=config, limits=limits, compression=compression)
+    return Channel(
+        target, config=config, keepalive=keepalive, limits=limits, compression=compression
+    )

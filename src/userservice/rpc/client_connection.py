@@ -10,6 +10,7 @@ from grpclib.config import Configuration
 
 from userservice.rpc.connection import Call, Connection
 from userservice.rpc.errors import UnavailableError
+from userservice.rpc.lifetime import Keepalive
 from userservice.rpc.limits import DEFAULT_LIMITS, Limits
 from userservice.wire import http2
 from userservice.wire.http2.headers import Fields
@@ -26,12 +27,18 @@ class ClientConnection(Connection):
     """A connection to one server.
 
     Args:
-        config: grpclib's settings: windows and keepalive.
+        config: grpclib's settings: windows.
+        keepalive: when to find out whether the server is still there.
         limits: how much is taken of the server.
     """
 
-    def __init__(self, config: Configuration, limits: Limits = DEFAULT_LIMITS) -> None:
-        super().__init__(http2.Role.CLIENT, config, limits)
+    def __init__(
+        self,
+        config: Configuration,
+        keepalive: Keepalive = Keepalive(),  # noqa: B008  # frozen
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        super().__init__(http2.Role.CLIENT, config, keepalive, limits)
         # Calls that wait, first come first served, until the server takes another stream. One
         # that is told to try keeps its place until it has its stream.
         self._queue: deque[asyncio.Future[None]] = deque()

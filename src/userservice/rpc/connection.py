@@ -12,7 +12,8 @@ from typing import Any, Final, cast
 from grpclib.config import Configuration
 from grpclib.protocol import Peer
 
-from userservice.rpc.keepalive import Keepalive
+from userservice.rpc.keepalive import KeepaliveClock
+from userservice.rpc.lifetime import Keepalive
 from userservice.rpc.limits import Limits
 from userservice.rpc.wakeup import Wakeup
 from userservice.wire import http2
@@ -24,7 +25,7 @@ _UNSENT_MAX: Final = 64 * 1024  # bytes
 # something to do while the rest goes on.
 _TOGETHER: Final = 32
 
-_GOODBYE_S: Final = 1.0  # for a peer to take what is written to it, before its connection is cut
+GOODBYE_S: Final = 1.0  # for a peer to take what is written to it, before its connection is cut
 
 _DataReceived: Final = http2.DataReceived
 _RequestReceived: Final = http2.RequestReceived
@@ -80,7 +81,8 @@ class Connection(asyncio.BufferedProtocol):
 
     Args:
         role: which side this is.
-        config: grpclib's settings: windows and keepalive.
+        config: grpclib's settings: windows.
+        keepalive: when to find out whether the other side is still there.
         limits: how much is taken of the other side.
         settings: what else is announced to it.
     """
@@ -91,7 +93,12 @@ class Connection(asyncio.BufferedProtocol):
     the last messages, and the GOAWAY that says why."""
 
     def __init__(
-        self, role: http2.Role, config: Configuration, limits: Limits, **settings: int
+        self,
+        role: http2.Role,
+        config: Configuration,
+        keepalive: Keepalive,
+        limits: Limits,
+        **settings: int,
     ) -> None:
         announced = http2.Settings(
             initial_window_size=config.http2_stream_window_size,
@@ -122,7 +129,7 @@ class Connection(asyncio.BufferedProtocol):
         """Whether the last larger message was of so many fields that the next goes to a thread."""
         self.sent_since_ping = False
         """Whether anything of a call was sent since the other side's last ping."""
-        self._keepalive = Keepalive(config, self.loop, self._ping, self._unanswered)
+        self._keepalive = KeepaliveClock(keepalive, self.loop, self._ping, self._unanswered)
         self._flush_planned = False
         self._unsent = 0
         # Who was woken by what is being received; None while nothing is.
@@ -334,7 +341,7 @@ class Connection(asyncio.BufferedProtocol):
         self._keepalive.stop()
         transport = self._transport
         if transport is not None:
-            self._cut = self.loop.call_later(_GOODBYE_S, transport.abort)
+            self._cut = self.loop.call_later(GOODBYE_S, transport.abort)
             if not (self.lingers and transport.can_write_eof()):
                 transport.close()
                 return
@@ -357,7 +364,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _ping(self, payload: bytes) -> bool:
         """Ask for a sign of life where there are calls."""
-        if not self.engine.streams and not self._keepalive.without_calls:
+        if not self.engine.streams and not self._keepalive.settings.without_calls:
             return False
         self.engine.ping(payload)
         self.plan_flush()
@@ -399,7 +406,7 @@ class Connection(asyncio.BufferedProtocol):
     def goes_away(self, event: http2.GoawayReceived) -> None:
         """Hear that the peer takes no new streams."""
 
-    def ping_acknowledged(self) -> None:
+    def ping_acknowledged(self, _payload: bytes) -> None:
         """Hear that the peer is alive."""
         self._keepalive.acknowledged()
 
@@ -434,8 +441,8 @@ def _goes_away(connection: Connection, event: http2.GoawayReceived) -> None:
     connection.goes_away(event)
 
 
-def _ping_acknowledged(connection: Connection, _: http2.PingAcknowledged) -> None:
-    connection.ping_acknowledged()
+def _ping_acknowledged(connection: Connection, event: http2.PingAcknowledged) -> None:
+    connection.ping_acknowledged(event.payload)
 
 
 def _failed(connection: Connection, event: http2.ConnectionFailed) -> None:

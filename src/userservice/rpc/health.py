@@ -15,6 +15,7 @@ from userservice._gen.grpc.health.v1 import (
     HealthListRequest,
     HealthListResponse,
 )
+from userservice.rpc.call import current_call
 from userservice.rpc.server import service_name
 
 
@@ -32,6 +33,11 @@ class Health(grpclib.health.service.Health):
         checks = {OVERALL: every_check, **checks}
         super().__init__(checks)
         self._checks_by_name = {service_name(key): of_key for key, of_key in checks.items()}
+
+    async def Watch(self, stream: Any) -> None:  # noqa: N802  # grpclib's
+        """Answer Watch: every change of a status, until the server drains."""
+        current_call().end_on_drain()
+        await super().Watch(stream)
 
     async def list_statuses(self, stream: Any) -> None:
         """Answer List: the status of every service, now."""

@@ -1,21 +1,19 @@
-"""Keepalive: pings that find out whether the peer is still there (gRFC A8)."""
+"""The clock of keepalive: pings that find out whether the peer is still there (gRFC A8)."""
 
 import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from grpclib.config import Configuration
-
-from userservice.rpc import _seams
+from userservice.rpc.lifetime import Keepalive
 
 _PAYLOAD: Final = b"alive?\0\0"
 
 
-class Keepalive:
+class KeepaliveClock:
     """The clock of one connection's pings.
 
     Args:
-        config: grpclib's settings.
+        settings: how often, and how long an answer may take.
         loop: the loop whose clock counts.
         ping: sends a ping, or returns False where none is due.
         unanswered: is called when the answer does not come in time.
@@ -23,15 +21,12 @@ class Keepalive:
 
     def __init__(
         self,
-        config: Configuration,
+        settings: Keepalive,
         loop: asyncio.AbstractEventLoop,
         ping: Callable[[bytes], bool],
         unanswered: Callable[[], None],
     ) -> None:
-        settings = _seams.keepalive_settings(config)
-        self.without_calls = settings.without_calls
-        """Whether the peer is asked although no call is open."""
-        self._settings = settings
+        self.settings = settings
         self._loop = loop
         self._ping = ping
         self._unanswered = unanswered
@@ -40,8 +35,8 @@ class Keepalive:
 
     def start(self) -> None:
         """Ask for the first time after the interval."""
-        if self._settings.interval_s is not None:
-            self._next = self._loop.call_later(self._settings.interval_s, self._ask)
+        if self.settings.interval_s is not None:
+            self._next = self._loop.call_later(self.settings.interval_s, self._ask)
 
     def stop(self) -> None:
         """Ask no more."""
@@ -58,5 +53,5 @@ class Keepalive:
 
     def _ask(self) -> None:
         if self._ping(_PAYLOAD) and self._timeout is None:
-            self._timeout = self._loop.call_later(self._settings.timeout_s, self._unanswered)
+            self._timeout = self._loop.call_later(self.settings.timeout_s, self._unanswered)
         self.start()

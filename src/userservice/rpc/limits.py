@@ -50,6 +50,8 @@ class Limits:
         min_ping_interval_s: what a client has to wait between two pings while nothing is sent
             to it, in seconds (300, gRFC A8); a third that is too early is answered with
             GOAWAY, ENHANCE_YOUR_CALM, ``too_many_pings``. 0 for any number.
+        min_idle_ping_interval_s: the same for a client that has no call under way (7,200,
+            gRFC A8); the longer of the two counts. 0 where idle clients may ask as well.
 
     Raises:
         ValueError: a limit is none.
@@ -72,6 +74,7 @@ class Limits:
     glitch_burst: int = 10_000
     glitches_per_s: float = 330.0
     min_ping_interval_s: float = 300.0
+    min_idle_ping_interval_s: float = 7_200.0
 
     def __post_init__(self) -> None:
         for name in self.__slots__:

@@ -1,6 +1,7 @@
 """The server: a grpclib server for betterproto2 services."""
 
 import asyncio
+import logging
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol, Self
 
@@ -11,12 +12,15 @@ from userservice.rpc import _seams
 from userservice.rpc.codec import MessageCodec, StatusDetailsCodec
 from userservice.rpc.details import ErrorInfo
 from userservice.rpc.errors import UnimplementedError
+from userservice.rpc.lifetime import FOR_EVER, SERVER_KEEPALIVE, Keepalive, Lifetime
 from userservice.rpc.limits import DEFAULT_LIMITS, Limits
 from userservice.rpc.request import Method
 from userservice.rpc.server_connection import ServerConnection
 from userservice.rpc.server_stream import ErrorMapping, Face
 from userservice.rpc.target import host_and_port
 from userservice.wire.compression import Encoding
+
+log = logging.getLogger(__name__)
 
 
 class Service(Protocol):
@@ -43,6 +47,9 @@ class Server(_seams.ServerFace):
             caller gets. An exception it does not know is logged, and the caller
             gets UNKNOWN without its text.
         config: grpclib's own settings: windows and keepalive.
+        keepalive: pings that find out which clients are gone; None for what ``config`` says,
+            or for one every two hours where there is none.
+        lifetime: how long connections may live.
         limits: how much is taken of clients.
         compression: what replies are compressed with, where the client reads it.
     """
@@ -53,6 +60,8 @@ class Server(_seams.ServerFace):
         *,
         error_mapping: ErrorMapping = _no_mapping,
         config: Configuration | None = None,
+        keepalive: Keepalive | None = None,
+        lifetime: Lifetime = FOR_EVER,
         limits: Limits = DEFAULT_LIMITS,
         compression: Encoding | None = None,
     ) -> None:
@@ -64,6 +73,10 @@ class Server(_seams.ServerFace):
             status_details_codec=StatusDetailsCodec(),
             config=config,
         )
+        if keepalive is None:
+            keepalive = SERVER_KEEPALIVE if config is None else _seams.keepalive_of(self.config)
+        self._keepalive = keepalive
+        self._lifetime = lifetime
         self._limits = limits
         self._face = Face(
             self.codec, self.details_codec, self.events, error_mapping, limits, compression
@@ -72,10 +85,9 @@ class Server(_seams.ServerFace):
             {path: Method.of(handler) for path, handler in self.methods.items()}
         )
         self._connections: set[ServerConnection] = set()
-        self._all_lost = asyncio.Event()
-        self._all_lost.set()
-        self._ending: list[asyncio.Task[None]] = []
-        self._closing = False
+        self._all_ended = asyncio.Event()
+        self._all_ended.set()
+        self._draining = self._closing = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -87,46 +99,68 @@ class Server(_seams.ServerFace):
 
     def new_connection(self) -> ServerConnection:
         """Return what handles the next connection."""
-        return ServerConnection(self._served, self._face, self.config, self._made, self._lost)
+        return ServerConnection(
+            self._served,
+            self._face,
+            self.config,
+            self._keepalive,
+            self._lifetime,
+            self._made,
+            self._ended,
+        )
 
     def _made(self, connection: ServerConnection) -> None:
         self._connections.add(connection)
-        self._all_lost.clear()
-        if self._closing:  # accepted just before the listening socket was closed
-            connection.say_goodbye()
+        self._all_ended.clear()
+        if self._closing:
+            connection.end_calls()
+        elif self._draining:  # accepted just before the listening socket was closed
+            connection.drain()
         elif len(self._connections) > self._limits.max_connections:
             connection.turn_away()
 
-    def _lost(self, connection: ServerConnection) -> None:
+    def _ended(self, connection: ServerConnection) -> None:
         self._connections.discard(connection)
         if not self._connections:
-            self._all_lost.set()
+            self._all_ended.set()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Take no new calls, let those under way end, and close (RFC 9113 section 6.8).
+
+        Calls that asked for it with `Call.end_on_drain` end at once.
+
+        Args:
+            timeout_s: how long to wait for the others, in seconds; 0 for not at all. They end
+                with UNAVAILABLE then.
+        """
+        self._draining = True
+        self.stop_accepting()
+        for connection in tuple(self._connections):
+            connection.drain()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._all_ended.wait()
+        except TimeoutError:
+            calls = sum(len(connection.calls) for connection in self._connections)
+            if calls:
+                log.warning("%d calls did not end within %g s, and are ended", calls, timeout_s)
+        self._end_calls()
+        await self._all_ended.wait()
 
     def close(self) -> None:
-        """Stop accepting, cancel the calls in flight, and say goodbye to every peer."""
-        super().close()
-        self._cancel_calls()
+        """Stop accepting, and end every call with UNAVAILABLE; `drain` lets them end instead."""
+        self.stop_accepting()
+        self._end_calls()
 
-    def _cancel_calls(self) -> None:
-        self._closing = True
+    def _end_calls(self) -> None:
+        self._draining = self._closing = True
         for connection in tuple(self._connections):
-            self._ending += [call.task for call in connection.calls if call.task is not None]
-            connection.say_goodbye()
+            connection.end_calls()
 
     async def wait_closed(self) -> None:
         """Wait until every handler has come to its end, and every connection."""
         await super().wait_closed()
-        await self._all_ended()
-
-    async def end_calls(self) -> None:
-        """Close a server that was never started, and wait until every handler is at its end."""
-        self._cancel_calls()
-        await self._all_ended()
-
-    async def _all_ended(self) -> None:
-        if self._ending:
-            await asyncio.wait(self._ending)
-        await self._all_lost.wait()
+        await self._all_ended.wait()
 
 
 class _Methods(dict[str, Method]):

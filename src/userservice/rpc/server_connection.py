@@ -2,19 +2,26 @@
 
 import asyncio
 import math
+import random
 from collections.abc import Callable, Mapping
 from typing import Final
 
 from grpclib.config import Configuration
 
+from userservice.rpc.connection import GOODBYE_S
 from userservice.rpc.deadlines import Deadlines
+from userservice.rpc.lifetime import Keepalive, Lifetime
 from userservice.rpc.request import Method, Refusal, read_request
 from userservice.rpc.server_stream import STARTS_AT_ONCE, CallHolder, Face, ServerStream
 from userservice.wire import http2
 
-# gRFC A8: who has no call under way has no reason to ask more often.
-_PING_WITHOUT_CALLS_S: Final = 7_200.0
 _STRIKES_MAX: Final = 2  # early pings that are let go by
+
+_LAST_CALLS: Final = b"goodbye?"  # the payload of the ping after the first GOAWAY
+# Longer than round trips are. What a slower client begins in between is refused unseen, and
+# it may try that again.
+_ROUND_TRIP_S: Final = 1.0
+_JITTER: Final = 0.1  # of an age (gRFC A9)
 
 
 class ServerConnection(CallHolder):
@@ -23,9 +30,11 @@ class ServerConnection(CallHolder):
     Args:
         methods: the methods by path.
         face: what is the same for all calls.
-        config: grpclib's settings: windows and keepalive.
+        config: grpclib's settings: windows.
+        keepalive: when to find out whether the client is still there.
+        lifetime: how long the connection may live.
         made: is told when the connection stands.
-        lost: is told when it is gone.
+        ended: is told when it is gone, and every handler at its end.
     """
 
     lingers = True
@@ -35,38 +44,61 @@ class ServerConnection(CallHolder):
         methods: Mapping[str, Method],
         face: Face,
         config: Configuration,
+        keepalive: Keepalive,
+        lifetime: Lifetime,
         made: "Callable[[ServerConnection], None]",
-        lost: "Callable[[ServerConnection], None]",
+        ended: "Callable[[ServerConnection], None]",
     ) -> None:
         limits = face.limits
         super().__init__(
             http2.Role.SERVER,
             config,
+            keepalive,
             limits,
             max_concurrent_streams=limits.max_concurrent_streams,
         )
         self._methods = methods
         self._face = face
         self._subtype = face.codec.__content_subtype__
+        self._lifetime = lifetime
         self._made = made
-        self._lost = lost
+        self._ended = ended
         self.calls: set[ServerStream] = set()
         """The calls whose handlers run, or are about to."""
         self.deadlines = Deadlines(self.loop)
         self._accepted: list[ServerStream] = []
         self._pinged_at = -math.inf
         self._strikes = 0
+        self.draining = False
+        """Whether it takes no new calls, or soon none."""
+        self._refuses_calls = False
+        self._lost = False
+        # Whether anybody wants to know when no call is under way.
+        self._minds_idleness = lifetime.max_idle_s is not None
+        self._idle_since = 0.0
+        self._idleness: asyncio.TimerHandle | None = None
+        self._timers: list[asyncio.TimerHandle] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the greeting."""
         super().connection_made(transport)
         self._made(self)
+        if self._lifetime.max_age_s is not None:
+            age_s = self._lifetime.max_age_s * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311  # no secret
+            self._timers.append(self.loop.call_later(age_s, self._come_of_age))
+        if self._minds_idleness:
+            self._became_idle()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel what runs."""
         super().connection_lost(exc)
         self.deadlines.stop()
-        self._lost(self)
+        for timer in (*self._timers, self._idleness):
+            if timer is not None:
+                timer.cancel()
+        self._lost = self._minds_idleness = True
+        if not self.calls:
+            self._became_idle()
 
     def break_off(self) -> None:
         """Cancel what runs, also where its stream is over already."""
@@ -107,6 +139,8 @@ class ServerConnection(CallHolder):
         self.sent_since_ping = True
         self.forget(call)
         call.stream.owner = self.nobody
+        if self._minds_idleness and not self.calls:
+            self._became_idle()
 
     def pinged(self) -> None:
         """Count the pings of a client that asks again and again (gRFC A8).
@@ -115,7 +149,7 @@ class ServerConnection(CallHolder):
         """
         now, least_s = self.loop.time(), self.limits.min_ping_interval_s
         if least_s and not self.calls:
-            least_s = max(least_s, _PING_WITHOUT_CALLS_S)
+            least_s = max(least_s, self.limits.min_idle_ping_interval_s)
         if self.sent_since_ping:
             self._strikes = 0
         elif now - self._pinged_at < least_s:
@@ -130,10 +164,76 @@ class ServerConnection(CallHolder):
         """Close a connection that is one too many."""
         self.give_up(http2.ProtocolError(http2.ErrorCode.ENHANCE_YOUR_CALM, "too many connections"))
 
-    def say_goodbye(self) -> None:
-        """Cancel the calls, say GOAWAY (NO_ERROR), and close (RFC 9113 section 6.8)."""
-        self.reason = "the server is closing"
-        self.break_off()
-        if not self.closed:
-            self.engine.goaway()
+    # The end of it
+
+    def drain(self) -> None:
+        """Take no new calls, let those under way end, and close (RFC 9113 section 6.8).
+
+        GOAWAY is said twice: at first without a last stream, because the client may have
+        begun calls that are on their way; then, a round trip later, with the last one seen.
+        """
+        if self.draining or self.closed:
+            return
+        self.draining = self._minds_idleness = True
+        self.reason = "the server is draining"
+        for call in tuple(self.calls):
+            if call.ends_on_drain:
+                call.end()
+        if not self._greeted:
+            self._refuse_calls()
+            return
+        self.engine.goaway(last_stream_id=http2.STREAM_ID_MAX)
+        self.engine.ping(_LAST_CALLS)
+        self.plan_flush()
+        self._timers.append(self.loop.call_later(_ROUND_TRIP_S, self._refuse_calls))
+
+    def ping_acknowledged(self, payload: bytes) -> None:
+        """Hear that the peer is alive, or has heard the first GOAWAY."""
+        super().ping_acknowledged(payload)
+        if self.draining and payload == _LAST_CALLS:
+            self._refuse_calls()
+
+    def _refuse_calls(self) -> None:
+        """Say GOAWAY with the last call seen; the client may try later ones elsewhere."""
+        if self._refuses_calls or self.closed:
+            return
+        self._refuses_calls = True
+        self.engine.goaway()
+        self.plan_flush()
+        if not self.calls:
             self.close()
+
+    def end_calls(self) -> None:
+        """End every call with UNAVAILABLE, and close soon."""
+        for call in tuple(self.calls):
+            call.end()
+        self.draining = self._minds_idleness = True
+        self._refuse_calls()
+        self._timers.append(self.loop.call_later(GOODBYE_S, self.close))
+
+    def _come_of_age(self) -> None:
+        self.drain()
+        if self._lifetime.age_grace_s is not None:
+            self._timers.append(self.loop.call_later(self._lifetime.age_grace_s, self.end_calls))
+
+    def _became_idle(self) -> None:
+        """Do what had to wait for the last call."""
+        if self._lost:
+            self._ended(self)
+        elif self._refuses_calls:
+            self.close()
+        elif self._lifetime.max_idle_s is not None:
+            self._idle_since = self.loop.time()
+            if self._idleness is None:
+                self._idleness = self.loop.call_later(self._lifetime.max_idle_s, self._look_idle)
+
+    def _look_idle(self) -> None:
+        self._idleness = None
+        assert self._lifetime.max_idle_s is not None
+        left_s = self._idle_since + self._lifetime.max_idle_s - self.loop.time()
+        if self.calls:
+            return  # the last one to end starts the clock again
+        if left_s <= 0:
+            self.drain()
+        else:
+            self._idleness = self.loop.call_later(left_s, self._look_idle)

@@ -34,7 +34,7 @@ from userservice.rpc.call import Call, enter_call
 from userservice.rpc.connection import Connection
 from userservice.rpc.deadlines import Deadlines
 from userservice.rpc.details import ErrorInfo
-from userservice.rpc.errors import Metadata, RpcError, UnimplementedError
+from userservice.rpc.errors import Metadata, RpcError, UnavailableError, UnimplementedError
 from userservice.rpc.exchange import UNTIMED_MAX, Exchange
 from userservice.rpc.limits import Limits
 from userservice.rpc.metadata import ACCEPT_ENCODING, encode_message, encode_metadata
@@ -128,6 +128,7 @@ class CallHolder(Connection):
     """A connection as its calls know it."""
 
     deadlines: Deadlines
+    draining: bool
 
     def release(self, call: "ServerStream") -> None:
         """Let go of a call that is over."""
@@ -151,6 +152,8 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
     _metadata: Metadata | None = None
     _peer: Peer | None = None
     _started = False
+    ends_on_drain = False
+    """Whether the call ends as soon as the server drains."""
     compression: Encoding | None = None
     """What the reply is compressed with, if the client reads it; counts when the reply begins."""
     deadline_at = math.inf
@@ -379,6 +382,12 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
         self.connection.engine.reset(self.stream, code)
         self.connection.plan_flush()
 
+    def end_on_drain(self) -> None:
+        """Let the call end as soon as the server drains; at once where it does already."""
+        self.ends_on_drain = True
+        if self.connection.draining:
+            raise _GoingAwayError
+
     # What the connection tells
 
     def was_reset(self, event: http2.StreamReset) -> None:
@@ -399,7 +408,7 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
         if not self._started:
             # A task that is cancelled before its first step runs nothing, not even its
             # `finally`.
-            if isinstance(error, _DeadlinePassedError) and self.stream.can_send:
+            if isinstance(error, GRPCError) and self.stream.can_send:
                 self._send_status((error.status, error.message, None), ())
             self._release()
 
@@ -418,6 +427,10 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
     def pass_deadline(self) -> None:
         """Cancel the handler: its time is over."""
         self.break_off(_DeadlinePassedError())
+
+    def end(self) -> None:
+        """Cancel the handler: the server waits no longer."""
+        self.break_off(_GoingAwayError())
 
     async def _serve(self) -> None:
         """Run the handler, and send the status that the call ends with."""
@@ -483,7 +496,7 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
     def _outcome_of_failure(self, outcome: _Outcome) -> _Outcome:
         """Return the status of a call that broke off, whatever the handler made of it."""
         log.debug("%s was cancelled: %s", self.request.path, self.failure)  # ordinary life
-        if isinstance(self.failure, _DeadlinePassedError):
+        if isinstance(self.failure, GRPCError):
             return self.failure.status, self.failure.message, None
         return outcome
 
@@ -544,6 +557,11 @@ def _or_infinity(time_s: float | None) -> float:
 class _DeadlinePassedError(GRPCError):
     def __init__(self) -> None:
         super().__init__(Status.DEADLINE_EXCEEDED, "the deadline passed before the call ended")
+
+
+class _GoingAwayError(UnavailableError):
+    def __init__(self) -> None:
+        super().__init__("the server is going away; another one may serve the call")
 
 
 # From Python 3.12 on a task can take its first step at once: a call that does not wait is

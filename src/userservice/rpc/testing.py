@@ -38,7 +38,7 @@ class ChannelFor:
         traceback: TracebackType | None,
     ) -> None:
         self._channel.close()
-        await self.server.end_calls()
+        await self.server.drain(0)
 
 
 class _JoinedChannel(Channel):

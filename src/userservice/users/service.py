@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from typing import Final
 
 from userservice._gen.google.protobuf import Empty
 from userservice._gen.userservice.v1 import (
@@ -33,6 +34,9 @@ from userservice.users.passwords import PasswordHasher
 from userservice.users.storage.repository import PageQuery, UserRepository
 from userservice.users.tokens import PageToken, Tokens
 from userservice.users.watch import watch
+
+RESUME_TRAILER: Final = "resume-token"
+"""The trailer of WatchUser that says after which event to go on."""
 
 
 class UserService(UserServiceBase):
@@ -124,7 +128,8 @@ class UserService(UserServiceBase):
         """Send the current state of a user, then every revision; NOT_FOUND where there is none.
 
         The initial metadata is sent when no revision can be missed any more. The stream
-        ends with OK after the user was deleted.
+        ends with OK after the user was deleted, and with UNAVAILABLE when the server drains.
+        The trailers have the token of the last event, from which another server goes on.
         """
         checks = rules.Checks()
         user_id = checks.check("id", rules.user_id, message.id)
@@ -137,16 +142,21 @@ class UserService(UserServiceBase):
             )
         checks.done()
         assert user_id is not None
-        listening = current_call().send_initial_metadata
-        changes = watch(self._repository, self._feed, user_id, after, listening)
+        call = current_call()
+        call.trailing_metadata[RESUME_TRAILER] = message.resume_token
+        call.end_on_drain()
+        changes = watch(self._repository, self._feed, user_id, after, call.send_initial_metadata)
         async with aclosing(changes):
             async for change in changes:
+                token = self._tokens.resume(user_id, change.revision)
                 yield UserEvent(
                     type=UserEventEventType(change.kind),
                     user=_to_message(change.user),
                     timestamp=change.time,
-                    resume_token=self._tokens.resume(user_id, change.revision),
+                    resume_token=token,
                 )
+                # Once the event has left whole: where it is cut off, it has to come again.
+                call.trailing_metadata[RESUME_TRAILER] = token
 
     async def batch_create_users(
         self, messages: AsyncIterator[CreateUserRequest]
@@ -165,7 +175,9 @@ class UserService(UserServiceBase):
         The initial metadata is sent when the caller hears everyone.
         """
         said = ((message.sender_id, message.text) async for message in messages)
-        lines = chat(self._feed, said, current_call().send_initial_metadata)
+        call = current_call()
+        call.end_on_drain()
+        lines = chat(self._feed, said, call.send_initial_metadata)
         async with aclosing(lines):
             async for line in lines:
                 yield ChatMessage(sender_id=line.sender_id, text=line.text, timestamp=line.time)

@@ -9,9 +9,10 @@ from userservice.app.cli.limits import Limit, LimitValue, limits_of
 from userservice.app.logs import LEVELS, LogFormat, configure_logs
 from userservice.app.serve import ServeError, ServeSettings
 from userservice.app.serve import serve as serve_users
-from userservice.rpc import Encoding
+from userservice.rpc import Encoding, Keepalive, Lifetime
 
 _DEFAULTS = ServeSettings()
+_TIME = click.FloatRange(0, min_open=True)
 
 
 @click.command()
@@ -67,6 +68,66 @@ _DEFAULTS = ServeSettings()
     help="What replies are compressed with, where the client reads it; nothing by default.",
 )
 @click.option(
+    "--drain-timeout",
+    "drain_timeout_s",
+    type=click.FloatRange(0),
+    default=_DEFAULTS.drain_timeout_s,
+    envvar="USERSERVICE_DRAIN_TIMEOUT",
+    show_default=True,
+    show_envvar=True,
+    metavar="SECONDS",
+    help="How long calls under way may go on when the server is asked to stop.",
+)
+@click.option(
+    "--max-connection-age",
+    "max_age_s",
+    type=_TIME,
+    envvar="USERSERVICE_MAX_CONNECTION_AGE",
+    show_envvar=True,
+    metavar="SECONDS",
+    help="How old a connection may become, a tenth more or less; any age by default.",
+)
+@click.option(
+    "--max-connection-age-grace",
+    "age_grace_s",
+    type=click.FloatRange(0),
+    envvar="USERSERVICE_MAX_CONNECTION_AGE_GRACE",
+    show_envvar=True,
+    metavar="SECONDS",
+    help="How long its calls may go on after that; as long as they take by default.",
+)
+@click.option(
+    "--max-connection-idle",
+    "max_idle_s",
+    type=_TIME,
+    envvar="USERSERVICE_MAX_CONNECTION_IDLE",
+    show_envvar=True,
+    metavar="SECONDS",
+    help="How long a connection may have no call; as long as it likes by default.",
+)
+@click.option(
+    "--keepalive-time",
+    "keepalive_s",
+    type=_TIME,
+    default=_DEFAULTS.keepalive.interval_s,
+    envvar="USERSERVICE_KEEPALIVE_TIME",
+    show_default=True,
+    show_envvar=True,
+    metavar="SECONDS",
+    help="The time between two pings that find out whether a client is still there.",
+)
+@click.option(
+    "--keepalive-timeout",
+    "keepalive_timeout_s",
+    type=_TIME,
+    default=_DEFAULTS.keepalive.timeout_s,
+    envvar="USERSERVICE_KEEPALIVE_TIMEOUT",
+    show_default=True,
+    show_envvar=True,
+    metavar="SECONDS",
+    help="How long a client may take to answer such a ping.",
+)
+@click.option(
     "--peer-limit",
     "limits",
     type=LimitValue(),
@@ -82,16 +143,30 @@ def serve(
     log_level: str,
     log_format: str,
     compression: str | None,
+    drain_timeout_s: float,
+    max_age_s: float | None,
+    age_grace_s: float | None,
+    max_idle_s: float | None,
+    keepalive_s: float,
+    keepalive_timeout_s: float,
     limits: tuple[Limit, ...],
 ) -> None:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT; calls under way may end before it does, see --drain-timeout.
+
+    A second signal ends it at once.
+    """
     configure_logs(log_level, LogFormat(log_format))
     settings = ServeSettings(
-        host,
-        port,
-        database,
-        limits_of(limits),
-        None if compression is None else Encoding(compression),
+        host=host,
+        port=port,
+        database=database,
+        limits=limits_of(limits),
+        lifetime=Lifetime(max_age_s=max_age_s, age_grace_s=age_grace_s, max_idle_s=max_idle_s),
+        keepalive=Keepalive(
+            interval_s=keepalive_s, timeout_s=keepalive_timeout_s, without_calls=True
+        ),
+        drain_timeout_s=drain_timeout_s,
+        compression=None if compression is None else Encoding(compression),
     )
     try:
         asyncio.run(serve_users(settings, _announce))

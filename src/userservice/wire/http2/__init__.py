@@ -25,7 +25,7 @@ It knows no socket and no event loop, and asks the clock for floods only. There 
 
 from userservice.wire.http2.block import HeaderBlock
 from userservice.wire.http2.budget import Budgets
-from userservice.wire.http2.codes import ErrorCode, FrameType, Setting
+from userservice.wire.http2.codes import STREAM_ID_MAX, ErrorCode, FrameType, Setting
 from userservice.wire.http2.connection import Connection
 from userservice.wire.http2.endpoint import Role
 from userservice.wire.http2.errors import (
@@ -54,6 +54,7 @@ from userservice.wire.http2.settings import Settings
 from userservice.wire.http2.stream import State, Stream
 
 __all__ = [
+    "STREAM_ID_MAX",
     "Budgets",
     "Connection",
     "ConnectionFailed",
