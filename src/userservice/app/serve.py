@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from userservice.app.signals import stop_signals
-from userservice.rpc import Encoding, Keepalive, Lifetime, Limits, Server
+from userservice.rpc import Encoding, Keepalive, Lifetime, Limits, Server, stop_signals
 from userservice.rpc.health import OVERALL, Health, ServiceCheck, ServiceStatus, polled
 from userservice.rpc.lifetime import FOR_EVER, SERVER_KEEPALIVE
 from userservice.rpc.limits import DEFAULT_LIMITS

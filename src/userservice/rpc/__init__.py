@@ -31,6 +31,7 @@ from userservice.rpc.lifetime import Keepalive, Lifetime
 from userservice.rpc.limits import Limits
 from userservice.rpc.server import Server, Service
 from userservice.rpc.server_stream import ErrorMapping
+from userservice.rpc.signals import Stop, stop_signals
 from userservice.rpc.stub import ResponseStream, Stub
 from userservice.rpc.target import TargetError
 from userservice.wire.compression import Encoding
@@ -61,6 +62,7 @@ __all__ = [
     "RpcError",
     "Server",
     "Service",
+    "Stop",
     "Stub",
     "TargetError",
     "UnauthenticatedError",
@@ -70,4 +72,5 @@ __all__ = [
     "connect",
     "current_call",
     "reply_metadata",
+    "stop_signals",
 ]

@@ -16,6 +16,7 @@ from grpclib.const import Handler  # noqa: TC002  # beside its siblings
 from grpclib.events import _DispatchChannelEvents, _DispatchServerEvents
 
 from userservice.rpc.lifetime import Keepalive
+from userservice.rpc.listening import Listening
 from userservice.rpc.turn import Turn
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class ServerFace(grpclib.server.Server):
         """Return what handles the next connection."""
         raise NotImplementedError
 
-    def stop_accepting(self) -> None:
+    def stop_listening(self) -> None:
         """Close the sockets that the server listens on, where there are any."""
         if self._server is not None:
             super().close()
@@ -80,6 +81,17 @@ class ServerFace(grpclib.server.Server):
         """Wait until those sockets are closed."""
         if self._server is not None:
             await super().wait_closed()
+
+    def use_listening(self, listening: Listening) -> None:
+        """Let `close` and `wait_closed` end this, as they end what `start` made.
+
+        Raises:
+            RuntimeError: the server was started already.
+        """
+        if self._server is not None:
+            raise RuntimeError("Server is already started")
+        self._server = listening  # type: ignore[assignment]  # it has what is asked for
+        self._server_closed_fut = self._loop.create_future()
 
     @property
     def sockets(self) -> Sequence[Any]:

@@ -1,6 +1,7 @@
 """The client's channel: calls to one server, over a connection that is made when it is needed."""
 
 import math
+import ssl
 from typing import Any, Self, TypeVar, cast
 from weakref import WeakSet
 
@@ -16,6 +17,7 @@ from userservice.rpc.client_stream import ClientStream
 from userservice.rpc.codec import MessageCodec, StatusDetailsCodec
 from userservice.rpc.deadlines import Deadlines
 from userservice.rpc.errors import UnavailableError
+from userservice.rpc.handshake import fault_of
 from userservice.rpc.lifetime import Keepalive
 from userservice.rpc.limits import DEFAULT_LIMITS, Limits
 from userservice.rpc.metadata import ACCEPT_ENCODING
@@ -39,6 +41,7 @@ class Channel(_seams.ChannelFace):
         keepalive: Keepalive | None = None,
         limits: Limits = DEFAULT_LIMITS,
         compression: Encoding | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         parsed = parse_target(target)
         self.target = target
@@ -60,6 +63,7 @@ class Channel(_seams.ChannelFace):
             codec=self.codec,
             status_details_codec=self.details_codec,
             config=config,
+            ssl=tls,
         )
         self._keepalive = keepalive or _seams.keepalive_of(self.config)
         self.deadlines = Deadlines(self.loop)
@@ -157,6 +161,8 @@ class Channel(_seams.ChannelFace):
         self._refuse_when_closed()
         try:
             connection = cast("ClientConnection", await self.__connect__())
+        except ssl.SSLError as error:
+            raise UnavailableError(f"cannot reach {self.target}: {fault_of(error)}") from error
         except OSError as error:
             raise UnavailableError(f"cannot reach {self.target}: {reason_of(error)}") from error
         except ValueError as error:  # a name that no resolver takes
@@ -165,6 +171,8 @@ class Channel(_seams.ChannelFace):
             self.use_connection(None)
             connection.shut_down("the channel is closed")
         self._refuse_when_closed()
+        if connection.closed:
+            raise UnavailableError(f"cannot reach {self.target}: {connection.reason}")
         return connection
 
     def _refuse_when_closed(self) -> None:
@@ -195,6 +203,7 @@ def connect(
     keepalive: Keepalive | None = None,
     limits: Limits = DEFAULT_LIMITS,
     compression: Encoding | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Channel:
     """Return a channel to the target; any generated stub takes it.
 
@@ -206,10 +215,16 @@ def connect(
             ``config`` says.
         limits: how much is taken of the server.
         compression: what requests are compressed with.
+        tls: for a server with TLS: what ``client_context`` returns.
 
     Raises:
         TargetError: the text names no target.
     """
     return Channel(
-        target, config=config, keepalive=keepalive, limits=limits, compression=compression
+        target,
+        config=config,
+        keepalive=keepalive,
+        limits=limits,
+        compression=compression,
+        tls=tls,
     )

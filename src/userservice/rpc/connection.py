@@ -5,6 +5,7 @@ goes to the call it belongs to, or to the side's own class.
 """
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Callable
 from typing import Any, Final, cast
@@ -12,9 +13,11 @@ from typing import Any, Final, cast
 from grpclib.config import Configuration
 from grpclib.protocol import Peer
 
+from userservice.rpc.handshake import fault_of
 from userservice.rpc.keepalive import KeepaliveClock
 from userservice.rpc.lifetime import Keepalive
 from userservice.rpc.limits import Limits
+from userservice.rpc.tls import agreed, close_tls
 from userservice.rpc.wakeup import Wakeup
 from userservice.wire import http2
 
@@ -121,6 +124,8 @@ class Connection(asyncio.BufferedProtocol):
         self.reason = ""
         """Why the connection was closed, or takes no new calls."""
         self._transport: asyncio.Transport | None = None
+        self.tls: ssl.SSLObject | None = None
+        """What the TLS handshake agreed on; None without TLS."""
         self._cut: asyncio.TimerHandle | None = None
         # Runs until the other side's settings are here, and while a header block has no end.
         self._patience: asyncio.TimerHandle | None = None
@@ -146,9 +151,22 @@ class Connection(asyncio.BufferedProtocol):
         if self.closed:  # before it was made
             self._transport.abort()
             return
+        self.tls = transport.get_extra_info("ssl_object")
+        if self.tls is not None:
+            if not agreed(self.tls):
+                self._refuse_without_agreement()
+                return
+            # As much as without TLS: asyncio would take eight times as much before it says so.
+            self._transport.set_write_buffer_limits(_UNSENT_MAX)
         self._keepalive.start()
         self._patience = self.loop.call_later(self.limits.handshake_s, self._lose_patience)
         self.flush()
+
+    def _refuse_without_agreement(self) -> None:
+        """Close where the two sides did not agree on HTTP/2 (RFC 9113 section 3.3)."""
+        self.reason = "the TLS handshake agreed on no HTTP/2 (ALPN h2)"
+        self.engine.take_output()
+        self.close()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # asyncio's interface
         """Return where the socket's bytes go.
@@ -268,8 +286,11 @@ class Connection(asyncio.BufferedProtocol):
             if timer is not None:
                 timer.cancel()
         self._patience = None
-        self.reason = self.reason or (str(exc) if exc else "the other side closed it")
+        self.reason = self.reason or (self._words(exc) if exc else "the other side closed it")
         self.break_off()
+
+    def _words(self, error: Exception) -> str:
+        return fault_of(error) if isinstance(error, ssl.SSLError) else str(error)
 
     def break_off(self) -> None:
         """Tell every call that the connection is gone."""
@@ -342,13 +363,15 @@ class Connection(asyncio.BufferedProtocol):
         transport = self._transport
         if transport is not None:
             self._cut = self.loop.call_later(GOODBYE_S, transport.abort)
-            if not (self.lingers and transport.can_write_eof()):
+            if self.tls is not None:
+                close_tls(transport, self.tls, lingers=self.lingers)
+            elif not (self.lingers and transport.can_write_eof()):
                 transport.close()
-                return
-            try:
-                transport.write_eof()
-            except OSError:  # the peer is gone already
-                transport.abort()
+            else:
+                try:
+                    transport.write_eof()
+                except OSError:  # the peer is gone already
+                    transport.abort()
 
     def abort(self) -> None:
         """Close the socket without waiting for what is still to be sent."""

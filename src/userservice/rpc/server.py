@@ -2,22 +2,26 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping
-from typing import Any, Protocol, Self
+import socket
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NoReturn, Protocol, Self
 
 from grpclib.config import Configuration
 from grpclib.const import Handler
 
 from userservice.rpc import _seams
+from userservice.rpc.arrivals import Arrivals
 from userservice.rpc.codec import MessageCodec, StatusDetailsCodec
 from userservice.rpc.details import ErrorInfo
 from userservice.rpc.errors import UnimplementedError
 from userservice.rpc.lifetime import FOR_EVER, SERVER_KEEPALIVE, Keepalive, Lifetime
 from userservice.rpc.limits import DEFAULT_LIMITS, Limits
+from userservice.rpc.listening import Listening
 from userservice.rpc.request import Method
 from userservice.rpc.server_connection import ServerConnection
 from userservice.rpc.server_stream import ErrorMapping, Face
 from userservice.rpc.target import host_and_port
+from userservice.rpc.tls import ServerTls
 from userservice.wire.compression import Encoding
 
 log = logging.getLogger(__name__)
@@ -88,9 +92,36 @@ class Server(_seams.ServerFace):
         self._all_ended = asyncio.Event()
         self._all_ended.set()
         self._draining = self._closing = False
+        self._tls: ServerTls | None = None
+        self._watching: asyncio.Task[NoReturn] | None = None
+        self._arrivals = Arrivals(self.new_connection, lambda: len(self._connections), limits)
 
     async def __aenter__(self) -> Self:
         return self
+
+    async def listen(self, sockets: Sequence[socket.socket], tls: ServerTls | None = None) -> None:
+        """Accept connections on sockets that listen already; the server closes them.
+
+        Args:
+            sockets: the sockets; there may be none, for a server that is only given
+                connections with `take`.
+            tls: what is shown to clients; nothing on Unix sockets, which no other machine
+                can reach.
+
+        Raises:
+            RuntimeError: the server listens already.
+        """
+        listening = Listening(self.take)
+        self.use_listening(listening)
+        self._tls = tls
+        if tls is not None:
+            self._watching = asyncio.create_task(tls.watch())
+        for sock in sockets:
+            listening.add(sock)
+
+    def take(self, sock: socket.socket) -> None:
+        """Serve a connection that was accepted, with TLS where the server has it."""
+        self._arrivals.take(sock, None if sock.family is socket.AF_UNIX else self._tls)
 
     @property
     def addresses(self) -> list[str]:
@@ -134,32 +165,44 @@ class Server(_seams.ServerFace):
                 with UNAVAILABLE then.
         """
         self._draining = True
-        self.stop_accepting()
+        self._stop_accepting()
         for connection in tuple(self._connections):
             connection.drain()
         try:
             async with asyncio.timeout(timeout_s):
-                await self._all_ended.wait()
+                await self._all_gone()
         except TimeoutError:
             calls = sum(len(connection.calls) for connection in self._connections)
             if calls:
                 log.warning("%d calls did not end within %g s, and are ended", calls, timeout_s)
         self._end_calls()
-        await self._all_ended.wait()
+        await self._all_gone()
 
     def close(self) -> None:
         """Stop accepting, and end every call with UNAVAILABLE; `drain` lets them end instead."""
-        self.stop_accepting()
+        self._stop_accepting()
         self._end_calls()
+
+    def _stop_accepting(self) -> None:
+        self.stop_listening()
+        if self._watching is not None:
+            self._watching.cancel()
 
     def _end_calls(self) -> None:
         self._draining = self._closing = True
+        self._arrivals.break_off()
         for connection in tuple(self._connections):
             connection.end_calls()
 
     async def wait_closed(self) -> None:
         """Wait until every handler has come to its end, and every connection."""
         await super().wait_closed()
+        await self._all_gone()
+
+    async def _all_gone(self) -> None:
+        if self._watching is not None:
+            await asyncio.wait({self._watching})
+        await self._arrivals.all_over()
         await self._all_ended.wait()
 
 

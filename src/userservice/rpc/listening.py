@@ -1,0 +1,106 @@
+"""Listening sockets: every connection is handed on, a few in each turn of the event loop.
+
+asyncio's own server holds one TLS context for good, resets what waits to be accepted when it
+is closed, and in Python 3.11 tries a hundred times more where there is no descriptor left.
+"""
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Callable, Sequence
+from typing import Final
+
+log = logging.getLogger(__name__)
+
+# A TLS handshake takes up to a millisecond: others must have their turn between these.
+_ACCEPTED_A_TURN: Final = 16
+
+# What is accepted at the end: as much as a queue holds, and not what goes on coming.
+_QUEUED_MAX: Final = 4_096
+
+_REST_S: Final = 1.0  # until it is tried again, where the system has no room
+
+# accept(2): the connection is gone already, and this is its error.
+_GONE: Final = frozenset(
+    {
+        errno.ECONNABORTED,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.EINTR,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.ENOPROTOOPT,
+        errno.EOPNOTSUPP,
+        errno.EPERM,  # a firewall's rule
+        errno.EPROTO,
+    }
+)
+
+
+class Listening:
+    """The sockets that a server listens on, with as much of asyncio's server as grpclib asks for.
+
+    Args:
+        accepted: takes each connection.
+    """
+
+    def __init__(self, accepted: Callable[[socket.socket], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._accepted = accepted
+        self._sockets: list[socket.socket] = []
+        self._resting: dict[socket.socket, asyncio.TimerHandle] = {}
+        self._has_room = True
+
+    @property
+    def sockets(self) -> Sequence[socket.socket]:
+        """Those that are open."""
+        return tuple(self._sockets)
+
+    def add(self, sock: socket.socket) -> None:
+        """Accept on a socket that listens already; it is closed with the others."""
+        sock.settimeout(0)
+        self._sockets.append(sock)
+        self._loop.add_reader(sock, self._accept, sock)
+
+    def _accept(self, sock: socket.socket) -> None:
+        self._take(sock, _ACCEPTED_A_TURN)
+
+    def _take(self, sock: socket.socket, most: int) -> None:
+        for _ in range(most):
+            try:
+                connection, _address = sock.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _GONE:
+                    continue
+                self._rest(sock, error)
+                return
+            self._has_room = True
+            self._accepted(connection)
+
+    def _rest(self, sock: socket.socket, error: OSError) -> None:
+        """Try again in a while: until then the socket would be ready in every turn."""
+        if self._has_room:  # said once, until a connection is accepted again
+            self._has_room = False
+            log.warning("no connection can be accepted for now: %s", error.strerror)
+        self._loop.remove_reader(sock)
+        self._resting[sock] = self._loop.call_later(_REST_S, self._go_on, sock)
+
+    def _go_on(self, sock: socket.socket) -> None:
+        del self._resting[sock]
+        self._loop.add_reader(sock, self._accept, sock)
+
+    def close(self) -> None:
+        """Accept what waits in the queues, which closing would reset, and close."""
+        sockets, self._sockets = self._sockets, []
+        for sock in sockets:
+            self._loop.remove_reader(sock)
+            self._take(sock, _QUEUED_MAX)
+            if sock in self._resting:
+                self._resting.pop(sock).cancel()
+            sock.close()
+
+    async def wait_closed(self) -> None:
+        """Return: nothing is left of closed sockets."""
