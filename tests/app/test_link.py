@@ -51,14 +51,14 @@ async def test_messages_cross_in_order_and_the_end_is_told() -> None:
     await other.link.connect(there)
     sent = [Message(Kind.ITEM, bytes([number]) * 50_000) for number in range(50)]
     for message in sent:
-        one.link.send(message)
-    other.link.send(Message(Kind.READY))
+        one.link.send(message.encoded())
+    other.link.send(Message(Kind.READY).encoded())
     assert await one.messages.get() == Message(Kind.READY)
     one.link.close()
     await other.over.wait()
     assert [other.messages.get_nowait() for _ in sent] == sent
     assert other.messages.empty()
-    other.link.send(Message(Kind.READY))  # nobody is there; nothing happens
+    other.link.send(Message(Kind.READY).encoded())  # nobody is there; nothing happens
     other.link.close()
     await one.over.wait()
 
@@ -81,7 +81,7 @@ async def test_who_reads_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
     await one.link.connect(here)
     sent = 0
     while not one.over.is_set():
-        one.link.send(Message(Kind.ITEM, bytes(BODY_MAX)))
+        one.link.send(Message(Kind.ITEM, bytes(BODY_MAX)).encoded())
         sent += 1
         await asyncio.sleep(0)
     assert sent <= 10

@@ -115,17 +115,21 @@ class Link(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._unsent: list[bytes] = []
+        self.closed = asyncio.Event()
+        """Set when nothing is sent or received any more."""
+        self.overrun = False
+        """Whether the other side left too much unread."""
 
     async def connect(self, end: socket.socket) -> None:
         """Use this end of a socket pair."""
         await self._loop.create_unix_connection(lambda: self, sock=end)
 
-    def send(self, message: Message) -> None:
-        """Send a message, after those before it; never waits."""
+    def send(self, message: bytes) -> None:
+        """Send an encoded message, after those before it; never waits."""
         if not self._unsent:
             # What is sent in one turn of the loop leaves in one write.
             self._loop.call_soon(self._flush)
-        self._unsent.append(message.encoded())
+        self._unsent.append(message)
 
     def _flush(self) -> None:
         data = b"".join(self._unsent)
@@ -134,6 +138,7 @@ class Link(asyncio.Protocol):
             return
         self._transport.write(data)
         if self._transport.get_write_buffer_size() > UNREAD_MAX:
+            self.overrun = True
             self._transport.abort()
 
     def close(self) -> None:
@@ -158,4 +163,5 @@ class Link(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell that it is over."""
         del exc
+        self.closed.set()
         self._lost()

@@ -50,6 +50,7 @@ class ServeSettings:
         keepalive: pings that find out which clients are gone.
         drain_timeout_s: how long calls under way may go on when the server stops, in seconds.
         compression: what replies are compressed with, where the client reads it.
+        workers: how many processes serve.
     """
 
     host: str = "127.0.0.1"
@@ -60,6 +61,7 @@ class ServeSettings:
     keepalive: Keepalive = SERVER_KEEPALIVE
     drain_timeout_s: float = 30.0
     compression: Encoding | None = None
+    workers: int = 1
 
 
 async def serve(settings: ServeSettings, ready: Callable[[Sequence[str]], None]) -> None:

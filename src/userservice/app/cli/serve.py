@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 import click
 
@@ -9,6 +10,7 @@ from userservice.app.cli.limits import Limit, LimitValue, limits_of
 from userservice.app.logs import LEVELS, LogFormat, configure_logs
 from userservice.app.serve import ServeError, ServeSettings
 from userservice.app.serve import serve as serve_users
+from userservice.app.supervisor import serve_with_workers
 from userservice.rpc import Encoding, Keepalive, Lifetime
 
 _DEFAULTS = ServeSettings()
@@ -128,6 +130,15 @@ _TIME = click.FloatRange(0, min_open=True)
     help="How long a client may take to answer such a ping.",
 )
 @click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    default=_DEFAULTS.workers,
+    envvar="USERSERVICE_WORKERS",
+    show_default=True,
+    show_envvar=True,
+    help="How many processes serve; with more than one, a supervisor keeps them running.",
+)
+@click.option(
     "--peer-limit",
     "limits",
     type=LimitValue(),
@@ -149,13 +160,15 @@ def serve(
     max_idle_s: float | None,
     keepalive_s: float,
     keepalive_timeout_s: float,
+    workers: int,
     limits: tuple[Limit, ...],
 ) -> None:
     """Serve until SIGTERM or SIGINT; calls under way may end before it does, see --drain-timeout.
 
     A second signal ends it at once.
     """
-    configure_logs(log_level, LogFormat(log_format))
+    logs = partial(configure_logs, log_level, LogFormat(log_format))
+    logs()
     settings = ServeSettings(
         host=host,
         port=port,
@@ -167,9 +180,14 @@ def serve(
         ),
         drain_timeout_s=drain_timeout_s,
         compression=None if compression is None else Encoding(compression),
+        workers=workers,
     )
+    if workers == 1:
+        serving = serve_users(settings, _announce)
+    else:
+        serving = serve_with_workers(settings, _announce, logs)
     try:
-        asyncio.run(serve_users(settings, _announce))
+        asyncio.run(serving)
     except ServeError as error:
         raise click.ClickException(str(error)) from error
 
