@@ -45,7 +45,7 @@ def address(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     line = process.stdout.readline()
     ready = re.fullmatch(r"userservice is ready on (\S+)\n", line)
-    assert ready, line
+    assert ready, line or process.communicate(timeout=PATIENCE_S)
     return ready[1]
 
 

@@ -55,7 +55,7 @@ class Fault:
 
 
 # gRFC A8 has an answer of its own to pings; without it they are frames like others.
-_PINGS_ALLOWED: Final = {"min_ping_interval_s": 0.0}
+_PINGS_ALLOWED: Final = {"min_ping_interval_s": 0.0, "min_idle_ping_interval_s": 0.0}
 _HASTE: Final = {"handshake_s": 1.0}
 
 

@@ -217,21 +217,6 @@ async def test_a_broken_frame_is_answered_before_the_end(client: Peer) -> None:
     assert client.lost
 
 
-async def test_a_silent_peer_is_found_out(stock: Stock) -> None:
-    """Keepalive: a peer that answers no ping is gone, and its call is cancelled."""
-    server = Server([stock], config=Configuration(_keepalive_time=0.02, _keepalive_timeout=0.02))
-    peer = Peer(http2.Role.CLIENT, enable_push=0)
-    connection = server.new_connection()
-    join(connection, peer)
-    peer.call("GetStock", GetStockRequest(item="slow"))
-    await peer.until(http2.PingReceived)
-    peer.flush = lambda: None  # type: ignore[method-assign]  # it answers no more
-    async with asyncio.timeout(5):
-        while not peer.lost or connection.calls:
-            await asyncio.sleep(0)
-    await server.drain(0)
-
-
 async def test_a_refused_call_that_is_reset_at_once_hurts_nobody(client: Peer) -> None:
     """Both in one read: there is nothing left to refuse, and the connection goes on."""
     stream = client.engine.open_stream(request_fields("GetStock", content_type="text/plain"))

@@ -49,7 +49,7 @@ class Limits:
         glitches_per_s: how many may in each second after that (330, as nghttp2).
         min_ping_interval_s: what a client has to wait between two pings while nothing is sent
             to it, in seconds (300, gRFC A8); a third that is too early is answered with
-            GOAWAY, ENHANCE_YOUR_CALM, ``too_many_pings``. 0 for any number.
+            GOAWAY, ENHANCE_YOUR_CALM, ``too_many_pings``. 0 for any number while there is a call.
         min_idle_ping_interval_s: the same for a client that has no call under way (7,200,
             gRFC A8); the longer of the two counts. 0 where idle clients may ask as well.
 

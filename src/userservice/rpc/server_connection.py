@@ -148,7 +148,7 @@ class ServerConnection(CallHolder):
         A client that is being sent something may measure the link with them.
         """
         now, least_s = self.loop.time(), self.limits.min_ping_interval_s
-        if least_s and not self.calls:
+        if not self.calls:
             least_s = max(least_s, self.limits.min_idle_ping_interval_s)
         if self.sent_since_ping:
             self._strikes = 0

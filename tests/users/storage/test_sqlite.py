@@ -4,6 +4,7 @@ import asyncio
 import os
 import sqlite3
 import stat
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -249,6 +250,18 @@ async def test_a_newer_database_is_refused(tmp_path: Path) -> None:
     changed_file(tmp_path / "users.db", lambda db: db.execute("PRAGMA user_version = 99"))
     with pytest.raises(StorageUnusableError, match="version 99, newer than"):
         open_repository(url, ignore)
+
+
+def test_a_new_database_waits_for_another_that_makes_it(tmp_path: Path) -> None:
+    """Also where SQLite itself would not: when the file is about to get its write-ahead log."""
+    path = str(tmp_path / "users.db")
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(0.1, other.rollback)
+    release.start()
+    sqlite_file.prepare(path).close()
+    release.join()
+    other.close()
 
 
 async def test_two_programs_may_open_one_new_database_at_once(tmp_path: Path) -> None:

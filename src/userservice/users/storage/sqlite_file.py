@@ -3,6 +3,7 @@
 import os
 import re
 import sqlite3
+import time
 from importlib import resources
 from pathlib import Path
 
@@ -12,6 +13,8 @@ _MIGRATIONS = resources.files(__package__).joinpath("migrations", "sqlite")
 _APPLICATION_ID = 1970500211  # set by the first migration
 IN_MEMORY = ":memory:"
 _WAIT_S = 5.0  # for a lock that another process holds
+_TRY_AGAIN_S = 0.02
+_PRIMARY_CODE = 0xFF  # of SQLite's extended error codes
 
 
 def connect(path: str, *, wait_s: float = _WAIT_S) -> sqlite3.Connection:
@@ -36,23 +39,41 @@ def prepare(path: str) -> sqlite3.Connection:
         StorageUnusableError: it cannot be opened, is no database of ours, or is
             newer than this program.
     """
-    try:
-        _create(path)
-        connection = connect(path)
+    give_up_at = time.monotonic() + _WAIT_S
+    while True:
         try:
-            # Before anything is written to a file that is not ours; in a transaction,
-            # because another program may be creating it.
-            connection.execute("BEGIN")
-            _version(connection)
-            connection.execute("COMMIT")
-            connection.execute("PRAGMA journal_mode = WAL")
-            _migrate(connection)
-        except BaseException:
-            connection.close()
-            raise
-    except (sqlite3.Error, OSError) as error:
-        raise StorageUnusableError(_explain(path, error)) from error
+            _create(path)
+            return _prepared(path)
+        except (sqlite3.Error, OSError) as error:
+            if not is_locked(error) or time.monotonic() > give_up_at:
+                raise StorageUnusableError(_explain(path, error)) from error
+            # SQLite itself does not wait where a file is to become one with a WAL: of two
+            # programs that start at once on a new file, one would fail.
+            time.sleep(_TRY_AGAIN_S)
+
+
+def _prepared(path: str) -> sqlite3.Connection:
+    connection = connect(path)
+    try:
+        # Before anything is written to a file that is not ours; in a transaction,
+        # because another program may be creating it.
+        connection.execute("BEGIN")
+        _version(connection)
+        connection.execute("COMMIT")
+        connection.execute("PRAGMA journal_mode = WAL")
+        _migrate(connection)
+    except BaseException:
+        connection.close()
+        raise
     return connection
+
+
+def is_locked(error: Exception) -> bool:
+    """Return whether another connection has a lock that is needed."""
+    return (
+        isinstance(error, sqlite3.OperationalError)
+        and error.sqlite_errorcode & _PRIMARY_CODE == sqlite3.SQLITE_BUSY
+    )
 
 
 def _create(path: str) -> None:
