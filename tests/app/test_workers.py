@@ -19,6 +19,7 @@ from typing import TypeVar
 
 import pytest
 from tests.app.processes import PATIENCE_S, Processes, address
+from tests.certificates import Authority, Files
 
 from userservice import (
     ChatMessage,
@@ -36,6 +37,7 @@ from userservice.app import supervisor, worker_process
 from userservice.app.serve import ServeSettings
 from userservice.app.supervisor import Supervisor
 from userservice.rpc import UnavailableError
+from userservice.rpc.tls import client_context
 
 T = TypeVar("T")
 
@@ -392,6 +394,31 @@ async def test_without_descriptors_connections_wait(processes: Processes) -> Non
     assert warnings == ["no connection can be accepted for now: Too many open files"]
 
 
+async def test_tls_and_unix_sockets(
+    processes: Processes, server_files: Files, authority: Authority
+) -> None:
+    """The supervisor accepts on whatever it is; TLS is spoken by the workers."""
+    path = processes.folder / "users.sock"
+    over_tls = start(
+        processes, 2, f"--tls-cert={server_files.cert}", f"--tls-key={server_files.key}"
+    )
+    over_unix = start(processes, 2, f"--unix={path}")
+    targets = address(over_tls), address(over_unix)
+    assert targets[1] == f"unix:{path}"
+    for target, tls in zip(targets, (client_context(authority.file), None), strict=True):
+        async with (
+            UserServiceClient(target, tls=tls, timeout_s=PATIENCE_S) as one,
+            UserServiceClient(target, tls=tls, timeout_s=PATIENCE_S) as other,
+        ):
+            email = f"{target.partition(':')[0]}@example.com"
+            ann = await one.create_user(CreateUserRequest(email=email, name="Ann"))
+            assert await other.get_user(GetUserRequest(id=ann.id)) == ann
+    for process in (over_tls, over_unix):
+        process.send_signal(signal.SIGTERM)
+        await ended(process)
+    assert not path.exists()
+
+
 def test_mistakes_are_one_line_with_workers_too(processes: Processes) -> None:
     """What a worker cannot start with, the supervisor says, and ends."""
     many = ("--workers=2", "--port=0")
@@ -402,6 +429,11 @@ def test_mistakes_are_one_line_with_workers_too(processes: Processes) -> None:
             "use sqlite:///PATH": (*many, "--database=memory:"),
             f"cannot listen on {address}: Address already in use": (*many, f"--port={port}"),
             "there is no folder no": (*many, "--database=sqlite:///no/where.db"),
+            "the certificate no.pem cannot be read": (
+                *many,
+                "--tls-cert=no.pem",
+                "--tls-key=no.pem",
+            ),
             "--workers": ("--workers=257",),
         }
         refusals = threads.map(lambda options: processes.refused(*options), mistakes.values())

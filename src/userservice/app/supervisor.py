@@ -13,13 +13,14 @@ from typing import Final
 
 import structlog
 
+from userservice.app import systemd
 from userservice.app.link import Kind, Message
 from userservice.app.restarts import Backoff
-from userservice.app.serve import ServeError, ServeSettings
+from userservice.app.serve import ServeError, ServeSettings, listening_sockets
 from userservice.app.worker_process import Handed, WorkerProcess
 from userservice.rpc import stop_signals
-from userservice.rpc.listening import Listening
-from userservice.rpc.target import host_and_port, reason_of
+from userservice.rpc.listening import Listening, address_of
+from userservice.rpc.target import reason_of
 from userservice.users.storage.urls import is_in_memory
 
 _GRACE_S: Final = 5.0  # how long workers may take to end, beyond the calls that they drain
@@ -50,27 +51,10 @@ async def serve_with_workers(
         raise ServeError(
             "a database in memory is kept by one process: with more workers, use sqlite:///PATH"
         )
-    with stop_signals() as stop:
-        sockets = await _opened_sockets(settings)
+    with stop_signals() as stop, listening_sockets(settings) as sockets:
         supervisor = Supervisor(settings, configure_logs, sockets)
         stop.now = supervisor.end_now
         await supervisor.run(stop.asked, ready)
-
-
-async def _opened_sockets(settings: ServeSettings) -> list[socket.socket]:
-    loop = asyncio.get_running_loop()
-    try:
-        server = await loop.create_server(
-            asyncio.Protocol, settings.host, settings.port, start_serving=False
-        )
-    except OSError as error:
-        address = f"{settings.host}:{settings.port}"
-        raise ServeError(f"cannot listen on {address}: {reason_of(error)}") from error
-    sockets = [socket.socket(fileno=sock.dup().detach()) for sock in server.sockets]
-    server.close()
-    for sock in sockets:
-        sock.listen(4096)
-    return sockets
 
 
 class Supervisor:
@@ -90,7 +74,7 @@ class Supervisor:
     ) -> None:
         self._settings = settings
         self._configure_logs = configure_logs
-        self._addresses = [host_and_port(sock.getsockname()) for sock in sockets]
+        self._addresses = [address_of(sock) for sock in sockets]
         self._loop = asyncio.get_running_loop()
         self._listening = Listening(self._accepted)
         self._listening.pause()
@@ -127,7 +111,8 @@ class Supervisor:
                 if self._started.done() and error is None:
                     ready(self._addresses)
                     log.info("serving", addresses=self._addresses, workers=len(keepers))
-                    await stopped
+                    async with systemd.announced(f"serving on {', '.join(self._addresses)}"):
+                        await stopped
                     log.info("stopping", drain_timeout_s=self._settings.drain_timeout_s)
                 self._stopping = True
                 for task in (*keepers, stopped):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from userservice.app.link import Kind, Link, Message
-from userservice.app.serve import ServeError, ServeSettings, wired_server
+from userservice.app.serve import ServeError, ServeSettings, server_tls, wired_server
 from userservice.users.relayed_feed import RelayedFeed
 
 if TYPE_CHECKING:
@@ -79,7 +79,9 @@ class _Worker:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_BACK)
         await self._link.connect(link)
         try:
+            tls = server_tls(self._settings)
             async with wired_server(self._settings, self._feed) as server:
+                await server.listen([], tls)
                 self._server = server
                 if not self._leaving.is_set():
                     self._handed.setblocking(False)  # noqa: FBT003  # the name of the method says it

@@ -2,6 +2,7 @@
 
 import math
 import ssl
+from dataclasses import replace
 from typing import Any, Self, TypeVar, cast
 from weakref import WeakSet
 
@@ -21,7 +22,7 @@ from userservice.rpc.handshake import fault_of
 from userservice.rpc.lifetime import Keepalive
 from userservice.rpc.limits import DEFAULT_LIMITS, Limits
 from userservice.rpc.metadata import ACCEPT_ENCODING
-from userservice.rpc.target import parse_target, reason_of
+from userservice.rpc.target import parse_target
 from userservice.wire.compression import Encoding
 
 S = TypeVar("S")
@@ -42,10 +43,14 @@ class Channel(_seams.ChannelFace):
         limits: Limits = DEFAULT_LIMITS,
         compression: Encoding | None = None,
         tls: ssl.SSLContext | None = None,
+        tls_server_name: str | None = None,
     ) -> None:
         parsed = parse_target(target)
+        if tls_server_name is not None:
+            config = replace(config or Configuration(), ssl_target_name_override=tls_server_name)
         self.target = target
         self.limits = limits
+        self.handshake_s = limits.handshake_s
         self.compression = compression
         self.codec = MessageCodec()
         self.details_codec = StatusDetailsCodec()
@@ -161,10 +166,8 @@ class Channel(_seams.ChannelFace):
         self._refuse_when_closed()
         try:
             connection = cast("ClientConnection", await self.__connect__())
-        except ssl.SSLError as error:
-            raise UnavailableError(f"cannot reach {self.target}: {fault_of(error)}") from error
         except OSError as error:
-            raise UnavailableError(f"cannot reach {self.target}: {reason_of(error)}") from error
+            raise UnavailableError(f"cannot reach {self.target}: {fault_of(error)}") from error
         except ValueError as error:  # a name that no resolver takes
             raise UnavailableError(f"cannot reach {self.target}: {error}") from error
         if self._closed:  # while it was being made
@@ -204,6 +207,7 @@ def connect(
     limits: Limits = DEFAULT_LIMITS,
     compression: Encoding | None = None,
     tls: ssl.SSLContext | None = None,
+    tls_server_name: str | None = None,
 ) -> Channel:
     """Return a channel to the target; any generated stub takes it.
 
@@ -216,6 +220,7 @@ def connect(
         limits: how much is taken of the server.
         compression: what requests are compressed with.
         tls: for a server with TLS: what ``client_context`` returns.
+        tls_server_name: the name that its certificate is for, where the target has another.
 
     Raises:
         TargetError: the text names no target.
@@ -227,4 +232,5 @@ def connect(
         limits=limits,
         compression=compression,
         tls=tls,
+        tls_server_name=tls_server_name,
     )

@@ -11,6 +11,8 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from userservice.rpc.target import host_and_port
+
 log = logging.getLogger(__name__)
 
 # A TLS handshake takes up to a millisecond: others must have their turn between these.
@@ -36,6 +38,12 @@ _GONE: Final = frozenset(
         errno.EPROTO,
     }
 )
+
+
+def address_of(sock: socket.socket) -> str:
+    """Return where a socket listens: ``host:port``, ``[v6]:port``, or ``unix:path``."""
+    name = sock.getsockname()
+    return host_and_port(name) if isinstance(name, tuple) else f"unix:{name}"
 
 
 class Listening:
