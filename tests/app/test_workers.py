@@ -33,7 +33,7 @@ from userservice import (
     UserServiceClient,
     WatchUserRequest,
 )
-from userservice.app import supervisor, worker_process
+from userservice.app import link, supervisor, worker_process
 from userservice.app.serve import ServeSettings
 from userservice.app.supervisor import Supervisor
 from userservice.rpc import UnavailableError
@@ -486,6 +486,7 @@ async def test_what_a_hung_worker_was_handed_another_one_takes(
                 )
             )
             assert len({user.id for user in created}) == 4
+        await until(lambda: hung.died)
         assert hung.ended_with == "SIGKILL"
 
 
@@ -499,3 +500,32 @@ async def test_who_does_not_end_is_killed(
         assert hung.pid is not None
         os.kill(hung.pid, signal.SIGSTOP)
     assert hung.ended_with == "SIGKILL"
+
+
+async def test_a_worker_that_does_not_read_is_killed(
+    settings: ServeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits for it has a bound; those in the room of the other worker go on talking."""
+    monkeypatch.setattr(link, "UNREAD_MAX", 0)
+    async with supervised(settings) as (made, target), clients(target, 2) as all_clients:
+        for client in all_clients:
+            await client.list_users(ListUsersRequest())
+        hung = next(iter(made._processes))
+        assert hung.pid is not None
+        os.kill(hung.pid, signal.SIGSTOP)
+
+        async def talk(client: UserServiceClient) -> int:
+            lines = (ChatMessage(sender_id="ann", text="x" * 4000) async for _ in numbers(200))
+            return len([line async for line in client.chat(lines)])
+
+        heard = await asyncio.gather(*map(talk, all_clients), return_exceptions=True)
+        assert 200 in heard
+        assert [type(end) for end in heard if end != 200] == [UnavailableError]
+        await until(lambda: hung.died)
+        assert hung.ended_with == "SIGKILL"
+
+
+async def numbers(count: int) -> AsyncIterator[int]:
+    """Count, without a pause."""
+    for number in range(count):
+        yield number
