@@ -5,6 +5,7 @@ the supervisor is gone, the worker ends as well.
 """
 
 import asyncio
+import os
 import signal
 import socket
 from collections.abc import Callable
@@ -87,7 +88,7 @@ class _Worker:
                     self._handed.setblocking(False)  # noqa: FBT003  # the name of the method says it
                     loop.add_reader(self._handed, self._take)
                     self._send(Kind.READY)
-                    log.info("serving")
+                    log.info("serving", pid=os.getpid())
                 await self._leaving.wait()
                 log.info("stopping", drain_timeout_s=self._settings.drain_timeout_s)
                 if self._ends_now:
