@@ -267,6 +267,9 @@ async def test_a_worker_that_is_killed_is_replaced_and_the_others_serve_on(
     died = [line for line in log if line["level"] == "error"]
     assert [line["event"] for line in died] == ["a worker ended with SIGKILL"] * 3
     assert died[0]["pid"] == victim
+    # Those that took their place are waited for, like the first ones.
+    drained = {line.get("worker") for line in log if line["event"] == "stopping"}
+    assert drained == {None, 1, 2}
 
 
 async def test_workers_drain_alone_and_together(processes: Processes) -> None:

@@ -20,7 +20,7 @@ from userservice.rpc.tls import ServerTls, TlsError
 from userservice.users.errors import StorageUnavailableError, StorageUnusableError
 from userservice.users.feed import ChangeFeed, LocalFeed
 from userservice.users.model import Change
-from userservice.users.passwords import PasswordHasher
+from userservice.users.passwords import CORES, PasswordHasher
 from userservice.users.service import UserService
 from userservice.users.status import rpc_error
 from userservice.users.storage.repository import UserRepository
@@ -165,7 +165,8 @@ async def wired_server(settings: ServeSettings, feed: ChangeFeed) -> AsyncIterat
         ServeError: the database cannot be used.
     """
     async with _opened(settings.database, feed) as repository:
-        with closing(PasswordHasher()) as hasher:
+        cores = max(1, CORES // settings.workers)
+        with closing(PasswordHasher(cores)) as hasher:
             tokens = Tokens(await _secret(repository))
             users = UserService(repository, feed, hasher, tokens)
             async with _wired(users, repository, settings) as server:

@@ -85,8 +85,9 @@ class Supervisor:
         self._turn = 0
         self._started: asyncio.Future[str | None] = self._loop.create_future()
         """Why the start failed; None where every worker is ready."""
-        self._all_gone = asyncio.Event()
+        self._one_gone = asyncio.Event()
         self._stopping = False
+        self._draining = False
         self._drained = False
         self._ends_now = False
         self._deadline: asyncio.Timeout | None = None
@@ -157,18 +158,24 @@ class Supervisor:
 
     async def _end(self) -> None:
         """Wait until all have drained; kill those that take too long."""
+        self._draining = True
         self.deal()
-        if not self._processes:
-            return
+        drain_s = 0.0 if self._ends_now else self._settings.drain_timeout_s
         try:
-            drain_s = 0.0 if self._ends_now else self._settings.drain_timeout_s
             async with asyncio.timeout(drain_s + _GRACE_S) as self._deadline:
-                await self._all_gone.wait()
+                await self._until_all_gone()
         except TimeoutError:
             for process in self._processes:
                 log.error("a worker does not end, and is killed", worker=process.number)  # noqa: TRY400
                 process.kill()
-            await self._all_gone.wait()
+            await self._until_all_gone()
+        finally:
+            self._deadline = None
+
+    async def _until_all_gone(self) -> None:
+        while self._processes:
+            self._one_gone.clear()
+            await self._one_gone.wait()
 
     def end_now(self) -> None:
         """Let every worker end its calls at once."""
@@ -203,7 +210,7 @@ class Supervisor:
         else:
             # What comes now waits in the queues of the sockets.
             self._listening.pause()
-        if self._stopping and not self._drained:
+        if self._draining and not self._drained:
             self._drain()
 
     def _drain(self) -> None:
@@ -239,5 +246,4 @@ class Supervisor:
                 pid=process.pid,
             )
             self.publish(Message(Kind.LOST).encoded())
-        if not self._processes:
-            self._all_gone.set()
+        self._one_gone.set()

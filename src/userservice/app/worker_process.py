@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 _HUNG_S: Final = 30.0  # how long it may leave a connection that it was handed
-_LAST_WORDS_S: Final = 2.0  # from the end of its link to that of the process
+_LAST_WORDS_S: Final = 5.0  # from the end of its link to that of the process
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
