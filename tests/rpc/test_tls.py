@@ -18,6 +18,7 @@ from tests.rpc.peers import Stock, kinds_of
 from inventory._gen.inventory.v1 import (
     GetStockRequest,
     ListStockRequest,
+    ListStockResponse,
     PickItemsRequest,
     ReceiveDeliveriesRequest,
 )
@@ -474,6 +475,41 @@ async def test_a_server_that_closes_amid_handshakes_does_not_wait(
         await server.wait_closed()
         assert await reader.read() == b""
     writer.close()
+
+
+class Large(Stock):
+    """Sends as fast as it may."""
+
+    async def list_stock(self, message: ListStockRequest) -> AsyncIterator[ListStockResponse]:
+        for count in range(30):
+            yield ListStockResponse(item="x" * 100_000, count=count)
+            self.seen.append("sent")
+
+
+async def test_a_client_that_reads_slowly_holds_up_the_server(
+    tls: ServerTls, trusting: ssl.SSLContext
+) -> None:
+    """What is encrypted and not taken has the same bound as without TLS; nothing is lost."""
+    service = Large()
+    server = Server([service])
+    sock = socket.create_server(("127.0.0.1", 0))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)  # of what is accepted, too
+    await server.listen([sock], tls)
+    async with server, connect(server.addresses[0], tls=trusting) as channel:
+        connection: Any = await channel.connect()
+        connection._transport._socket.pause_reading()
+        lines = InventoryClient(channel, timeout_s=PATIENCE_S).list_stock(ListStockRequest())
+        first = asyncio.ensure_future(anext(aiter(lines)))
+        async with asyncio.timeout(PATIENCE_S):
+            while not any(connection.paused for connection in server._connections):
+                await asyncio.sleep(0.005)
+        [served] = server._connections
+        assert len(service.seen) < 30
+        assert served._transport is not None
+        assert 0 < served._transport.get_write_buffer_size() < 500_000
+        connection._transport._socket.resume_reading()
+        counts = [(await first).count] + [line.count async for line in lines]
+    assert counts == list(range(30))
 
 
 # The end

@@ -192,6 +192,8 @@ def _doubt(context: ssl.SSLContext, cert: Path) -> str:
             continue
         except ssl.SSLCertVerificationError as error:
             return _DOUBTS.get(error.verify_code, error.verify_message)
+        except ssl.SSLError as error:  # the key is of a kind that nobody takes
+            return _words(error)
     return ""
 
 

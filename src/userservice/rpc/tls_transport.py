@@ -6,7 +6,7 @@ other side goes on sending after it was closed, and has 256 KiB of its own for e
 
 import asyncio
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, Protocol, cast
 
@@ -57,7 +57,6 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         server_name: str | None = None,
     ) -> None:
         super().__init__()
-        self.context = context
         self.connection = connection()
         self._handshake_s = handshake_s
         self._is_server = server_name is None
@@ -121,6 +120,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the connection, or who waits for the handshake."""
         self._closing = True
+        self._stop_timer()
         self._lost.set()
         if self._shaken:
             self.connection.connection_lost(self._fault or exc)
@@ -182,8 +182,8 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self.abort()
 
     def _fail_handshake(self, error: OSError) -> None:
-        self._stop_timer()
         if not self._over.done():
+            self._stop_timer()
             self._over.set_exception(error)
             self._over.exception()  # also where nobody waits any more
 
@@ -232,10 +232,6 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
             return
         self._send()
 
-    def writelines(self, list_of_data: Iterable[Any]) -> None:
-        """Encrypt all of it, and send."""
-        self.write(b"".join(list_of_data))
-
     def can_write_eof(self) -> bool:
         """Return whether one direction can be closed alone."""
         return self._socket.can_write_eof()
@@ -278,10 +274,6 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
     def get_write_buffer_size(self) -> int:
         """Return how much was written and not yet taken, in bytes."""
         return self._socket.get_write_buffer_size()
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set from when on to hold up who sends, and until when."""
-        self._socket.set_write_buffer_limits(high, low)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Return what the socket knows; of TLS, the ``ssl_object``."""

@@ -184,6 +184,13 @@ class FileMode(click.ParamType[int]):
     show_envvar=True,
     help="How much is taken of clients, such as max_connections=100; any number of times.",
 )
+@click.option(
+    "--channelz",
+    is_flag=True,
+    envvar="USERSERVICE_CHANNELZ",
+    show_envvar=True,
+    help="Serve channelz: who asks is told of all connections, and the addresses of all clients.",
+)
 def serve(
     host: str,
     port: int,
@@ -202,6 +209,7 @@ def serve(
     keepalive_timeout_s: float,
     workers: int,
     limits: tuple[Limit, ...],
+    channelz: bool,  # noqa: FBT001  # click passes it by its name
 ) -> None:
     """Serve until SIGTERM or SIGINT; calls under way may end before it does, see --drain-timeout.
 
@@ -224,6 +232,7 @@ def serve(
         drain_timeout_s=drain_timeout_s,
         compression=None if compression is None else Encoding(compression),
         workers=workers,
+        channelz=channelz,
     )
     if workers == 1:
         serving = serve_users(settings, _announce)
