@@ -231,7 +231,21 @@ def shuffled(repository: UserRepository, feed: LocalFeed) -> Shuffled:
 async def test_revisions_that_are_told_out_of_order_come_in_order(
     watching: Watching, ann: User, shuffled: Shuffled
 ) -> None:
-    """As from two processes: a gap is read, once, and what is told late is not repeated."""
+    """As from two processes: whoever is early waits for the others, and nothing is read."""
+    events = watching(ann.id)
+    await anext(events)
+    await watching.rename(ann, "A", "B", "C", "D")
+    for number in (2, 2, 0, 0):  # C, D, A, B
+        shuffled.tell(number)
+    assert [(await anext(events)).user.name for _ in range(4)] == ["A", "B", "C", "D"]
+    assert shuffled.reads == 0
+    await events.aclose()
+
+
+async def test_a_revision_that_is_not_told_is_read(
+    watching: Watching, ann: User, shuffled: Shuffled
+) -> None:
+    """After a moment, once; and what is told late is not repeated."""
     events = watching(ann.id)
     await anext(events)
     await watching.rename(ann, "A", "B", "C", "D")
