@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import resource
@@ -11,13 +12,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
+from structlog.testing import capture_logs
 from tests.app.processes import PATIENCE_S, Processes, address
 from tests.certificates import Authority, Files
 
@@ -34,8 +36,9 @@ from userservice import (
     WatchUserRequest,
 )
 from userservice.app import link, supervisor, worker_process
-from userservice.app.serve import ServeSettings
+from userservice.app.serve import ServeError, ServeSettings
 from userservice.app.supervisor import Supervisor
+from userservice.app.worker_process import WorkerProcess
 from userservice.rpc import UnavailableError
 from userservice.rpc.tls import client_context
 
@@ -370,31 +373,44 @@ async def test_no_worker_outlives_a_killed_supervisor(processes: Processes) -> N
     process.wait(PATIENCE_S)
 
 
-def lowest_free_descriptor(pid: int) -> int:
-    """The number that the next descriptor of a process will have."""
+@contextlib.contextmanager
+def no_more_descriptors(pid: int) -> Iterator[None]:
+    """Let a process have no more descriptors than it has."""
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     used = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}  # noqa: PTH208  # numbers
-    return next(number for number in range(len(used) + 1) if number not in used)
+    lowest_free = next(number for number in range(len(used) + 1) if number not in used)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free, limits[1]))
+    yield
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
 
 
-async def test_without_descriptors_connections_wait(processes: Processes) -> None:
-    """The supervisor says so once, and accepts when there are some; calls go on meanwhile."""
+async def test_without_descriptors_calls_go_on(processes: Processes) -> None:
+    """New connections wait for the supervisor to have some; one that a worker cannot take ends."""
     process = start(processes, 2)
     target = address(process)
-    async with clients(target, 2) as (one, other):
+    async with clients(target, 3) as (one, other, third):
         ann = await one.create_user(ANN)
-        limits = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
-        lowest = lowest_free_descriptor(process.pid)
-        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (lowest, limits[1]))
-        waiting = asyncio.create_task(other.get_user(GetUserRequest(id=ann.id)))
-        for _ in range(20):
-            await one.get_user(GetUserRequest(id=ann.id))
-        assert not waiting.done()
-        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, limits)
+        request = GetUserRequest(id=ann.id)
+        with no_more_descriptors(process.pid):
+            waiting = asyncio.create_task(other.get_user(request))
+            for _ in range(20):
+                await one.get_user(request)
+            assert not waiting.done()
         assert await waiting == ann
+        with contextlib.ExitStack() as full:
+            for pid in workers_of(process):
+                full.enter_context(no_more_descriptors(pid))
+            with pytest.raises(UnavailableError):
+                await third.get_user(request)
+            await one.get_user(request)
+        assert await third.get_user(request) == ann
     process.send_signal(signal.SIGTERM)
     log = await ended(process)
-    warnings = [str(line["event"]) for line in log if line["level"] == "warning"]
-    assert warnings == ["no connection can be accepted for now: Too many open files"]
+    warnings = {str(line["event"]) for line in log if line["level"] == "warning"}
+    assert warnings == {
+        "no connection can be accepted for now: Too many open files",
+        "a connection is lost: there are too many open files",
+    }
 
 
 async def test_tls_and_unix_sockets(
@@ -460,6 +476,8 @@ async def supervised(settings: ServeSettings) -> AsyncIterator[tuple[Supervisor,
     made = Supervisor(settings, nothing, sockets)
     running = asyncio.create_task(made.run(stop, ready.set_result))
     await asyncio.wait({ready, running}, return_when=asyncio.FIRST_COMPLETED)
+    if running.done():
+        await running
     [target] = await ready
     try:
         yield made, target
@@ -470,6 +488,46 @@ async def supervised(settings: ServeSettings) -> AsyncIterator[tuple[Supervisor,
 
 def nothing() -> None:
     """The logs of these workers are as they are."""
+
+
+async def test_what_the_system_has_no_room_for_is_tried_again(
+    settings: ServeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that cannot be started, and a connection that cannot be handed over."""
+    real_start, real_send = WorkerProcess.start, socket.send_fds
+    no_room: list[OSError] = []
+
+    async def scarce_start(*arguments: Any) -> None:
+        if no_room:
+            raise no_room.pop()
+        await real_start(*arguments)
+
+    def scarce_send(*arguments: Any) -> int:
+        if no_room:
+            raise no_room.pop()
+        return real_send(*arguments)
+
+    with capture_logs() as log:
+        async with supervised(settings) as (made, target), clients(target, 1) as [client]:
+            monkeypatch.setattr(socket, "send_fds", scarce_send)
+            no_room.append(OSError(errno.ETOOMANYREFS, "Too many references"))
+            await client.list_users(ListUsersRequest())
+            assert no_room == []
+            monkeypatch.setattr(WorkerProcess, "start", scarce_start)
+            no_room.append(OSError(errno.ENOMEM, "Cannot allocate memory"))
+            victim = next(iter(made._processes))
+            victim.kill()
+            await until(lambda: victim.died and sum(p.takes for p in made._processes) == 2)
+            assert no_room == []
+            no_room.append(OSError(errno.ENOMEM, "Cannot allocate memory"))
+    errors = [line["event"] for line in log if line["log_level"] == "error"]
+    assert errors == [
+        "a worker ended with SIGKILL",
+        "a worker cannot be started: Cannot allocate memory",
+    ]
+    with pytest.raises(ServeError, match="a worker cannot be started: Cannot allocate memory"):
+        async with supervised(settings):
+            pass
 
 
 async def test_what_a_hung_worker_was_handed_another_one_takes(
