@@ -9,6 +9,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -243,6 +244,40 @@ async def test_a_spiffe_name_and_the_authority_s(authority: Authority, server_fi
     assert caller.common_name == ""
 
 
+async def test_a_session_is_resumed_with_its_identity(
+    authority: Authority, mutual_tls: ServerTls
+) -> None:
+    """But not once the server trusts others: who was let in before is asked again."""
+    me = authority.sign("resumes", "me@example.com", common_name="resumes")
+    context = client_context(authority.file, me.cert, me.key)
+    async with serving(Stock(), mutual_tls) as server:
+        [address] = server.addresses
+
+        async def reconnected(session: ssl.SSLSession | None) -> tuple[Any, bool | None]:
+            host, _, port = address.rpartition(":")
+            sock = await asyncio.to_thread(socket.create_connection, (host, int(port)))
+            wrap = partial(context.wrap_socket, server_hostname=host, session=session)
+            client = await asyncio.to_thread(wrap, sock)
+            with client:
+                await asyncio.to_thread(client.recv, 9)  # what comes before has the ticket
+                [connection] = server._connections
+                assert connection.identity is not None
+                assert connection.identity.common_name == "resumes"
+                outcome = client.session, client.session_reused
+            async with asyncio.timeout(PATIENCE_S):
+                while server._connections:
+                    await asyncio.sleep(0.005)
+            return outcome
+
+        session, resumed = await reconnected(None)
+        assert not resumed
+        session, resumed = await reconnected(session)
+        assert resumed
+        mutual_tls.context = mutual_tls._read()
+        _, resumed = await reconnected(session)
+        assert not resumed
+
+
 async def test_without_a_client_s_certificate_nobody_is_known(
     tls: ServerTls, authority: Authority, trusting: ssl.SSLContext
 ) -> None:
@@ -469,7 +504,9 @@ async def test_a_server_that_closes_amid_handshakes_does_not_wait(
     await server.listen([socket.create_server(("127.0.0.1", 0))], tls)
     reader, writer = await opened(server.addresses[0])
     writer.write(b"\x16\x03\x01")
-    await asyncio.sleep(0.01)
+    async with asyncio.timeout(PATIENCE_S):
+        while not server._arrivals._handshakes:
+            await asyncio.sleep(0.005)
     server.close()
     async with asyncio.timeout(5):
         await server.wait_closed()
@@ -530,6 +567,28 @@ async def test_the_last_words_of_a_server_arrive(
                 await asyncio.sleep(0.005)
     frames = await reading
     assert http2.FrameType.GOAWAY in kinds_of(frames)
+
+
+async def test_a_drain_loses_no_call_over_tls(
+    stock: Stock, tls: ServerTls, trusting: ssl.SSLContext
+) -> None:
+    """What is under way is answered; what is not begun goes elsewhere."""
+    async with (
+        serving(stock, tls) as server,
+        connect(server.addresses[0], tls=trusting) as channel,
+    ):
+        calls = [asyncio.create_task(count_of(channel, "slow")) for _ in range(20)]
+        async with asyncio.timeout(PATIENCE_S):
+            while len(stock.seen) < len(calls):
+                await asyncio.sleep(0.005)
+        drained = asyncio.create_task(server.drain(PATIENCE_S))
+        [connection] = server._connections
+        async with asyncio.timeout(PATIENCE_S):
+            while not connection.draining:
+                await asyncio.sleep(0.005)
+        stock.go_on.set()
+        assert await asyncio.gather(*calls) == [4] * 20
+        await asyncio.wait_for(drained, PATIENCE_S)
 
 
 async def test_a_client_that_goes_on_sending_hears_the_last_words(
@@ -631,7 +690,8 @@ async def test_a_new_certificate_is_shown_to_new_connections(
         # Half of a pair, as between two writes.
         files.key.write_bytes(authority.sign("other", "127.0.0.1").key.read_bytes())
         await said(caplog, "is not that of the certificate .* stays in use")
-        await asyncio.sleep(0.1)
+        for _ in range(3):
+            await tls.refresh()
         assert caplog.text.count("stays in use") == 1
         assert await serial_at(address, authority) == first
         files.become(authority.sign("next", "127.0.0.1"))
