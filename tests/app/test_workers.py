@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from click.testing import CliRunner
 from structlog.testing import capture_logs
 from tests.app.processes import PATIENCE_S, Processes, address
 from tests.certificates import Authority, Files
@@ -36,6 +38,7 @@ from userservice import (
     WatchUserRequest,
 )
 from userservice.app import link, supervisor, worker_process
+from userservice.app.cli import userservice as command_line
 from userservice.app.serve import ServeError, ServeSettings
 from userservice.app.supervisor import Supervisor
 from userservice.app.worker_process import WorkerProcess
@@ -96,11 +99,15 @@ async def ended(process: subprocess.Popen[str], status: int = 0) -> list[dict[st
 
 
 @asynccontextmanager
-async def clients(target: str, count: int) -> AsyncIterator[list[UserServiceClient]]:
+async def clients(
+    target: str, count: int, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[list[UserServiceClient]]:
     """Clients with a connection each."""
     async with AsyncExitStack() as stack:
         made = [
-            await stack.enter_async_context(UserServiceClient(target, timeout_s=PATIENCE_S))
+            await stack.enter_async_context(
+                UserServiceClient(target, timeout_s=PATIENCE_S, tls=tls)
+            )
             for _ in range(count)
         ]
         yield made
@@ -121,13 +128,17 @@ def rename(client: UserServiceClient, user: User, name: str) -> Awaitable[User]:
     return client.update_user(UpdateUserRequest(id=user.id, name=name, update_mask=NAME))
 
 
-async def test_connections_are_spread_and_all_workers_serve_the_same(processes: Processes) -> None:
-    """Each worker has as many as the others, and each knows what was written by another."""
-    process = start(processes, 3)
+async def test_connections_are_spread_and_all_workers_serve_the_same(
+    processes: Processes, server_files: Files, authority: Authority
+) -> None:
+    """Each worker has as many as the others, speaks TLS, and knows what another has written."""
+    process = start(
+        processes, 3, f"--tls-cert={server_files.cert}", f"--tls-key={server_files.key}"
+    )
     target = address(process)
     pids = workers_of(process)
     before = [sockets_of(pid) for pid in pids]
-    async with clients(target, 12) as all_clients:
+    async with clients(target, 12, client_context(authority.file)) as all_clients:
         ann = await all_clients[0].create_user(ANN)
         for number, client in enumerate(all_clients):
             assert await client.get_user(GetUserRequest(id=ann.id)) == ann
@@ -361,9 +372,11 @@ async def test_a_second_signal_ends_all_now(processes: Processes) -> None:
 
 
 async def test_no_worker_outlives_a_killed_supervisor(processes: Processes) -> None:
-    """Each drains, and ends by itself."""
-    process = start(processes, 2, "--drain-timeout=1")
+    """Each drains, and ends by itself. Here they serve on a Unix socket."""
+    path = processes.folder / "users.sock"
+    process = start(processes, 2, "--drain-timeout=1", f"--unix={path}")
     target = address(process)
+    assert target == f"unix:{path}"
     pids = workers_of(process)
     async with clients(target, 2) as all_clients:
         for client in all_clients:
@@ -413,51 +426,23 @@ async def test_without_descriptors_calls_go_on(processes: Processes) -> None:
     }
 
 
-async def test_tls_and_unix_sockets(
-    processes: Processes, server_files: Files, authority: Authority
-) -> None:
-    """The supervisor accepts on whatever it is; TLS is spoken by the workers."""
-    path = processes.folder / "users.sock"
-    over_tls = start(
-        processes, 2, f"--tls-cert={server_files.cert}", f"--tls-key={server_files.key}"
-    )
-    over_unix = start(processes, 2, f"--unix={path}")
-    targets = address(over_tls), address(over_unix)
-    assert targets[1] == f"unix:{path}"
-    for target, tls in zip(targets, (client_context(authority.file), None), strict=True):
-        async with (
-            UserServiceClient(target, tls=tls, timeout_s=PATIENCE_S) as one,
-            UserServiceClient(target, tls=tls, timeout_s=PATIENCE_S) as other,
-        ):
-            email = f"{target.partition(':')[0]}@example.com"
-            ann = await one.create_user(CreateUserRequest(email=email, name="Ann"))
-            assert await other.get_user(GetUserRequest(id=ann.id)) == ann
-    for process in (over_tls, over_unix):
-        process.send_signal(signal.SIGTERM)
-        await ended(process)
-    assert not path.exists()
-
-
 def test_mistakes_are_one_line_with_workers_too(processes: Processes) -> None:
     """What a worker cannot start with, the supervisor says, and ends."""
     many = ("--workers=2", "--port=0")
-    with socket.create_server(("127.0.0.1", 0)) as taken, ThreadPoolExecutor(4) as threads:
+    with socket.create_server(("127.0.0.1", 0)) as taken, ThreadPoolExecutor(3) as threads:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         port = address.rpartition(":")[2]
         mistakes = {
             "use sqlite:///PATH": (*many, "--database=memory:"),
             f"cannot listen on {address}: Address already in use": (*many, f"--port={port}"),
             "there is no folder no": (*many, "--database=sqlite:///no/where.db"),
-            "the certificate no.pem cannot be read": (
-                *many,
-                "--tls-cert=no.pem",
-                "--tls-key=no.pem",
-            ),
-            "--workers": ("--workers=257",),
         }
         refusals = threads.map(lambda options: processes.refused(*options), mistakes.values())
         for expected, refusal in zip(mistakes, refusals, strict=True):
             assert expected in refusal
+    for number in ("0", "257", "many"):
+        outcome = CliRunner().invoke(command_line, ["serve", f"--workers={number}"])
+        assert "--workers" in outcome.output
 
 
 @pytest.fixture
