@@ -12,7 +12,6 @@ from userservice.users.storage.repository import KEPT_REVISIONS, UserRepository
 BEHIND_MAX = KEPT_REVISIONS - 1
 """A reader that is more revisions behind than this gets only the latest."""
 
-
 _LATE_S = 0.1
 """How long to wait for a revision before one that was heard; then it is read."""
 
