@@ -17,7 +17,7 @@ from userservice.app import systemd
 from userservice.app.link import Kind, Message
 from userservice.app.restarts import Backoff
 from userservice.app.serve import ServeError, ServeSettings, listening_sockets
-from userservice.app.worker_process import Handed, WorkerProcess
+from userservice.app.worker_process import WorkerProcess
 from userservice.rpc import stop_signals
 from userservice.rpc.listening import Listening, address_of
 from userservice.rpc.target import reason_of
@@ -81,7 +81,7 @@ class Supervisor:
         for sock in sockets:
             self._listening.add(sock)
         self._processes: set[WorkerProcess] = set()
-        self._waiting: deque[Handed] = deque()
+        self._waiting: deque[socket.socket] = deque()
         self._turn = 0
         self._started: asyncio.Future[str | None] = self._loop.create_future()
         """Why the start failed; None where every worker is ready."""
@@ -127,7 +127,7 @@ class Supervisor:
             for process in self._processes:
                 process.kill()
             for connection in self._waiting:
-                connection.sock.close()
+                connection.close()
         if error is not None:
             raise ServeError(error)
 
@@ -189,10 +189,10 @@ class Supervisor:
             process.send(message)
 
     def _accepted(self, sock: socket.socket) -> None:
-        self._waiting.append(Handed(sock, self._loop.time()))
+        self._waiting.append(sock)
         self.deal()
 
-    def deal(self, again: Sequence[Handed] = ()) -> None:
+    def deal(self, again: Sequence[socket.socket] = ()) -> None:
         """Give connections to those who have room, first these, which nobody took."""
         self._waiting.extendleft(reversed(again))
         takers = self._takers()

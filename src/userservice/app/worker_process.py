@@ -29,8 +29,8 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Handed:
-    """A connection that was accepted, and when."""
+class _Handed:
+    """A connection, and when the worker was handed it."""
 
     sock: socket.socket
     since: float
@@ -43,7 +43,7 @@ class Owner(Protocol):
         """Send an encoded item of the feed to every worker."""
         ...
 
-    def deal(self, again: Sequence[Handed] = ()) -> None:
+    def deal(self, again: Sequence[socket.socket] = ()) -> None:
         """Give connections to those who have room, first these, which nobody took."""
         ...
 
@@ -70,7 +70,7 @@ class WorkerProcess:
 
     def __init__(self, number: int, owner: Owner) -> None:
         self.number = number
-        self.ledger: Ledger[Handed] = Ledger()
+        self.ledger: Ledger[_Handed] = Ledger()
         self.left = asyncio.Event()
         """Set when it takes no more connections: it drains, or has ended."""
         self.error: str | None = None
@@ -152,17 +152,17 @@ class WorkerProcess:
         """Send it an encoded message."""
         self._link.send(message)
 
-    def hand(self, connection: Handed, turn: int) -> bool:
+    def hand(self, connection: socket.socket, turn: int) -> bool:
         """Hand it a connection; False where that cannot be done now.
 
         The connection is closed here when the worker has told that it took it.
         """
         assert self._handing is not None
         try:
-            socket.send_fds(self._handing, [b"."], [connection.sock.fileno()])
+            socket.send_fds(self._handing, [b"."], [connection.fileno()])
         except OSError:
             return False
-        self.ledger.handed(connection, turn)
+        self.ledger.handed(_Handed(connection, self._loop.time()), turn)
         if self._alarm is None:
             self._alarm = self._loop.call_later(_HUNG_S, self._look_for_oldest)
         return True
@@ -213,7 +213,7 @@ class WorkerProcess:
         if self._alarm is not None:
             self._alarm.cancel()
         self.left.set()
-        self._owner.deal(self.ledger.not_taken())
+        self._owner.deal([handed.sock for handed in self.ledger.not_taken()])
 
     def _link_lost(self) -> None:
         if self._state is not _State.LEAVING:
