@@ -515,6 +515,26 @@ async def test_what_the_system_has_no_room_for_is_tried_again(
             pass
 
 
+async def test_a_burst_waits_until_workers_take_it(settings: ServeSettings) -> None:
+    """Few connections are on their way to a worker; in the end, all have their share."""
+    async with supervised(settings) as (made, target):
+        processes = tuple(made._processes)
+        for process in processes:
+            assert process.pid is not None
+            os.kill(process.pid, signal.SIGSTOP)
+        host, port = target.split(":")
+        with contextlib.ExitStack() as burst:
+            for _ in range(60):
+                burst.enter_context(socket.create_connection((host, int(port)), PATIENCE_S))
+            await until(lambda: not any(process.ledger.has_room for process in processes))
+            assert len(made._waiting) <= 1
+            for process in processes:
+                assert process.pid is not None
+                os.kill(process.pid, signal.SIGCONT)
+            await until(lambda: [process.ledger.load for process in processes] == [30, 30])
+        await until(lambda: [process.ledger.load for process in processes] == [0, 0])
+
+
 async def test_what_a_hung_worker_was_handed_another_one_takes(
     settings: ServeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,12 +75,16 @@ class Listening:
 
     def pause(self) -> None:
         """Accept nothing more for now: what comes waits in the queues of the sockets."""
+        if self._paused:
+            return
         self._paused = True
         for sock in self._sockets:
             self._loop.remove_reader(sock)
 
     def go_on(self) -> None:
         """Accept again, after `pause`."""
+        if not self._paused:
+            return
         self._paused = False
         for sock in self._sockets:
             if sock not in self._resting:
