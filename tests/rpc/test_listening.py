@@ -178,3 +178,33 @@ async def test_a_flood_of_connections_lets_others_have_their_turn() -> None:
     for end in (*clients, *accepted):
         end.close()
     waits.close()
+
+
+async def test_what_comes_while_it_pauses_waits_in_the_queue() -> None:
+    """Not one is accepted then, also of those that came before; later all are."""
+    accepted: list[socket.socket] = []
+
+    def accept(connection: socket.socket) -> None:
+        accepted.append(connection)
+        if len(accepted) == 3:
+            accepting.pause()
+
+    sock = listener()
+    accepting = Listening(accept)
+    accepting.pause()
+    accepting.add(sock)
+    waiting = [socket.create_connection(sock.getsockname(), PATIENCE_S) for _ in range(10)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert accepted == []
+    accepting.go_on()
+    async with asyncio.timeout(PATIENCE_S):
+        while len(accepted) < 3:
+            await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert len(accepted) == 3
+    accepting.close()
+    for connection in (*accepted, *waiting):
+        connection.close()
+    assert len(accepted) == 10

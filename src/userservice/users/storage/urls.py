@@ -9,6 +9,11 @@ from userservice.users.storage.sqlite import SqliteRepository
 _FORMS = "sqlite:///users.db (in the working folder), sqlite:////var/lib/users.db, or memory:"
 
 
+def is_in_memory(url: str) -> bool:
+    """Whether this database belongs to one process, and ends with it."""
+    return url in ("memory:", "sqlite:///:memory:")
+
+
 def open_repository(url: str, committed: Committed) -> UserRepository:
     """Open the database that the URL names, and bring its tables up to date.
 
@@ -23,7 +28,7 @@ def open_repository(url: str, committed: Committed) -> UserRepository:
         StorageUnusableError: the URL is of no known form, or its database cannot
             be used.
     """
-    if url in ("memory:", "sqlite:///:memory:"):
+    if is_in_memory(url):
         return SqliteRepository(None, committed)
     prefix, path = url[:10], unquote(url[10:])
     if prefix != "sqlite:///" or not path or "\0" in path:
