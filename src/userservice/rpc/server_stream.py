@@ -8,6 +8,7 @@ import asyncio
 import logging
 import math
 import sys
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ from userservice.rpc.errors import Metadata, RpcError, UnavailableError, Unimple
 from userservice.rpc.exchange import UNTIMED_MAX, Exchange
 from userservice.rpc.limits import Limits
 from userservice.rpc.metadata import ACCEPT_ENCODING, encode_message, encode_metadata
+from userservice.rpc.middleware.hooks import Hooks
 from userservice.rpc.request import Request
 from userservice.wire import framing, http2
 from userservice.wire.compression import Encoding
@@ -73,6 +75,7 @@ class Face:
         error_mapping: says which status an exception of the domain ends a call with.
         limits: how much is taken of clients.
         compression: what replies are compressed with, where the client reads it.
+        hooks: the middleware; None where there is none.
     """
 
     codec: CodecBase
@@ -81,6 +84,7 @@ class Face:
     error_mapping: ErrorMapping
     limits: Limits
     compression: Encoding | None
+    hooks: Hooks | None = None
 
     @cached_property
     def reply_headers(self) -> dict[Encoding | None, _Fields]:
@@ -159,6 +163,15 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
     deadline_at = math.inf
     """When the call must be over, by the loop's clock."""
     task: "asyncio.Task[None] | None" = None
+    told: _Outcome | None = None
+    """The status that was sent."""
+    began_at = 0.0
+    """When its headers came, by `time.perf_counter`; only where there is middleware."""
+    received = 0
+    """How many messages the handler took; and below, what middleware may want to know."""
+    received_bytes = 0
+    sent = 0
+    sent_bytes = 0
 
     def __init__(  # not grpclib's: it copies what is looked up here
         self,
@@ -180,6 +193,8 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
             self.input_encoding = request.encoding
         if face.compression is not None:
             self.compression = face.compression
+        if face.hooks is not None:
+            self.began_at = time.perf_counter()
 
     @property
     def limits(self) -> Limits:
@@ -228,13 +243,13 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
 
     async def recv_message(self) -> Any | None:
         """Wait for a message; None where the client has ended its side."""
-        if self._messages_received and self._input.messages and self.turn.is_over():
+        if self.received and self._input.messages and self.turn.is_over():
             # A client that sends faster than the handler reads would hold the loop for ever.
             # Before the message is taken: a cancellation here loses nothing.
             await self.turn.share()
         while (data := self.take_message()) is None:
             if not self.expects_message():
-                if not (self._messages_received or self.request.method.client_streaming):
+                if not (self.received or self.request.method.client_streaming):
                     raise UnimplementedError("the method takes one message, and none was sent")
                 return None
             await self.woken()
@@ -249,7 +264,9 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
             message = face.codec.decode(data, method.request_type)
         if face.events.hears[RecvMessage]:
             (message,) = await face.events.recv_message(message)
-        self._messages_received += 1
+        self.received += 1
+        if face.hooks is not None:
+            face.hooks.receive(self, len(data), message)
         return message
 
     async def _await_end(self) -> None:
@@ -299,7 +316,10 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
         """Send a message, waiting for room in the flow-control window."""
         face, method = self._face, self.request.method
         if not self._send_initial_metadata_done:
-            if self._call is None and not face.events.hears[SendInitialMetadata]:
+            call = self._call
+            if (call is None or not call.has_initial_metadata) and not face.events.hears[
+                SendInitialMetadata
+            ]:
                 self._begin_reply(())
             else:
                 await self.send_initial_metadata()
@@ -312,6 +332,8 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
             raise self.refuse_to_send(len(data))
         if self.output_encoding is not None:
             data = await self.compressed(data)
+        if face.hooks is not None:
+            face.hooks.send(self, len(data), message)
         rest = self.send_now(framing.frame(data))
         del data  # a call that waits holds its message once, with the prefix
         if rest is not None:
@@ -347,6 +369,7 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
 
     def _send_status(self, outcome: _Outcome, metadata: Collection[tuple[str, str]]) -> None:
         """Send the trailers, or headers that are trailers too where there are none yet."""
+        self.told = outcome
         fields: _Fields = _OK_FIELDS
         if outcome is not _OK_OUTCOME:
             status, message, details = outcome
@@ -443,11 +466,10 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
                 if self.request.timeout_s == 0:
                     raise _DeadlinePassedError  # noqa: TRY301  # like one that passes later
                 enter_call(self)
-                if self._face.events.hears[RecvRequest]:
-                    serve = await self._tell_request()
-                    await serve(self)
-                else:
+                if self._face.hooks is None and not self._face.events.hears[RecvRequest]:
                     await self.request.method.serve(self)
+                else:
+                    await self._serve_heard()
             except BaseException as error:  # noqa: BLE001  # one that is no fault is raised again
                 outcome = self._outcome_of(error)
             final = self._final_outcome(outcome)
@@ -459,7 +481,7 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
         except asyncio.CancelledError:
             if self.failure is None:
                 raise
-            if not self._send_trailing_metadata_done and self.stream.can_send:
+            if not self._send_trailing_metadata_done and self.can_tell:
                 self._send_status(self._outcome_of_failure(outcome), ())
         except Exception:
             log.exception("the status of %s cannot be sent", self.request.path)
@@ -504,14 +526,32 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
         """Return what is to be said at the end; None where nothing is, or is said already."""
         if self.failure is not None:
             outcome = self._outcome_of_failure(outcome)
-        if self._send_trailing_metadata_done or not self.stream.can_send:
+        if self._send_trailing_metadata_done or not self.can_tell:
             return None
         if outcome[0] is _OK and not self._has_reply:
             outcome = self._unexpected("the handler of %s sent no message")
-        if self._call is None and not self._face.events.hears[SendTrailingMetadata]:
+        call = self._call
+        if (call is None or not call.has_trailing_metadata) and not self._face.events.hears[
+            SendTrailingMetadata
+        ]:
             self._send_status(outcome, ())
             return None
         return outcome
+
+    @property
+    def can_tell(self) -> bool:
+        """Whether there is anybody to be told a status."""
+        return self.stream.can_send and not self.connection.closed
+
+    async def _serve_heard(self) -> None:
+        """Run the handler, for those who want to hear of it."""
+        serve = self.request.method.serve
+        if self._face.events.hears[RecvRequest]:
+            serve = await self._tell_request()
+        if self._face.hooks is None:
+            await serve(self)
+        else:
+            await self._face.hooks.serve(self, serve)
 
     async def _tell_request(self) -> _Serve:
         request = self.request
@@ -542,6 +582,8 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
                 else http2.ErrorCode.INTERNAL_ERROR
             )
         connection.release(self)
+        if self._face.hooks is not None:
+            self._face.hooks.end(self)
         self.task = None  # its context knows this call: they would keep each other
 
 
