@@ -1,7 +1,8 @@
 """Middleware: it hears of each call, in order, and what it does not want to hear costs nothing."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -19,11 +20,14 @@ from userservice.rpc import (
     Call,
     PermissionDeniedError,
     RpcError,
+    Server,
     UnknownError,
+    connect,
     current_call,
     reply_metadata,
 )
-from userservice.rpc.middleware import Middleware, Outcome
+from userservice.rpc.client_call import ClientCall
+from userservice.rpc.middleware import ClientMiddleware, Middleware, Outcome
 from userservice.rpc.testing import ChannelFor
 
 GET = "/inventory.v1.InventoryService/GetStock"
@@ -43,10 +47,11 @@ class Diary(Middleware):
     async def before(self, call: Call) -> None:
         self.write(f"before {call.method.rpartition('/')[2]}")
 
-    async def around(self, call: Call, proceed: Callable[[], Awaitable[None]]) -> None:
+    @contextmanager
+    def around(self, call: Call) -> Iterator[None]:
         self.write("in")
         try:
-            await proceed()
+            yield
         finally:
             self.write("out")
 
@@ -69,8 +74,8 @@ async def test_they_hear_in_order_and_at_the_end_in_the_opposite_one(stock: Stoc
         await InventoryClient(channel).get_stock(GetStockRequest(item="four"))
     assert lines == [
         "first before GetStock",
-        "second before GetStock",
         "first in",
+        "second before GetStock",
         "second in",
         "first received GetStockRequest",
         "second received GetStockRequest",
@@ -218,3 +223,131 @@ async def test_a_list_is_counted_once_it_leaves(stock: Stock) -> None:
     async with ChannelFor([stock], middleware=[diary]) as channel:
         lines = [line async for line in InventoryClient(channel).list_stock(ListStockRequest())]
     assert diary.outcomes[0].sent_bytes == sum(len(bytes(line)) for line in lines)
+
+
+# The client's
+
+
+class ClientDiary(ClientMiddleware):
+    """Writes down all that it hears of a client's calls."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.outcomes: list[Outcome] = []
+
+    async def before(self, call: ClientCall) -> None:
+        self.lines.append(f"before {call.method.rpartition('/')[2]}")
+        call.metadata["x-key"] = "open"
+
+    @contextmanager
+    def around(self, call: ClientCall) -> Iterator[None]:
+        self.lines.append("in")
+        try:
+            yield
+        except BaseException as error:
+            self.lines.append(f"out with {type(error).__name__}")
+            raise
+        else:
+            self.lines.append("out")
+
+    def received(self, call: ClientCall, message: Any) -> None:
+        self.lines.append(f"received {type(message).__name__}")
+
+    def sent(self, call: ClientCall, message: Any) -> None:
+        self.lines.append(f"sent {type(message).__name__}")
+
+    def ended(self, call: ClientCall, outcome: Outcome) -> None:
+        self.lines.append(f"ended {outcome.status.name}")
+        self.outcomes.append(outcome)
+
+
+@pytest.fixture
+async def address(stock: Stock) -> AsyncIterator[str]:
+    """Where the stock is served."""
+    server = Server([stock])
+    await server.start("127.0.0.1", 0)
+    yield server.addresses[0]
+    await server.drain(0)
+
+
+async def test_a_channel_s_middleware_hears_of_its_calls(address: str) -> None:
+    """In the same way; and it may add metadata."""
+    diary = ClientDiary()
+    async with connect(address, middleware=[diary]) as channel:
+        await InventoryClient(channel).get_stock(GetStockRequest(item="four"))
+    assert diary.lines == [
+        "before GetStock",
+        "in",
+        "sent GetStockRequest",
+        "received GetStockResponse",
+        "out",
+        "ended OK",
+    ]
+    (outcome,) = diary.outcomes
+    assert (outcome.sent, outcome.sent_bytes) == (1, len(bytes(GetStockRequest(item="four"))))
+    assert (outcome.received, outcome.received_bytes) == (1, 2)
+
+
+async def test_its_metadata_reaches_the_server(stock: Stock) -> None:
+    """As if the caller had sent it."""
+    keys: list[Any] = []
+
+    class Reader(Middleware):
+        def before(self, call: Call) -> None:
+            keys.append((call.metadata.get("x-key"), call.metadata.get("x-mine")))
+
+    server = Server([stock], middleware=[Reader()])
+    await server.start("127.0.0.1", 0)
+    async with connect(server.addresses[0], middleware=[ClientDiary()]) as channel:
+        client = InventoryClient(channel)
+        await client.get_stock(GetStockRequest(), metadata={"x-mine": "1"})
+        picks = [PickItemsRequest(count=1)]
+        assert [picked.left async for picked in client.pick_items(picks)] == [1]
+    await server.drain(0)
+    assert keys == [("open", "1"), ("open", None)]
+
+
+async def test_a_channel_s_middleware_hears_every_end(address: str) -> None:
+    """An error of the server, a deadline, a caller that leaves; a stream, to its end or not."""
+    diary = ClientDiary()
+    async with connect(address, middleware=[diary]) as channel:
+        client = InventoryClient(channel)
+        with pytest.raises(UnknownError):
+            await client.get_stock(GetStockRequest(item="fails"))
+        with pytest.raises(RpcError):
+            await client.get_stock(GetStockRequest(item="slow"), timeout=0.05)
+        leaving = asyncio.create_task(client.get_stock(GetStockRequest(item="slow")))
+        await asyncio.sleep(0.01)
+        leaving.cancel()
+        await asyncio.wait([leaving])
+        assert [line async for line in client.list_stock(ListStockRequest())]
+        lines = client.list_stock(ListStockRequest())
+        await anext(lines)
+        del lines
+        while len(diary.outcomes) < 5:
+            await asyncio.sleep(0)
+    assert [outcome.status.name for outcome in diary.outcomes] == [
+        "UNKNOWN",
+        "DEADLINE_EXCEEDED",
+        "CANCELLED",
+        "OK",
+        "CANCELLED",
+    ]
+    assert diary.lines.count("out with UnknownError") == 1
+    assert diary.lines.count("out with CancelledError") == 1
+    assert diary.lines.count("in") == 5
+
+
+async def test_a_client_s_call_can_be_refused_here(stock: Stock, address: str) -> None:
+    """Nothing is sent."""
+
+    class Guard(ClientMiddleware):
+        def before(self, call: ClientCall) -> None:
+            raise PermissionDeniedError("not from here")
+
+    diary = ClientDiary()
+    async with connect(address, middleware=[diary, Guard()]) as channel:
+        with pytest.raises(PermissionDeniedError, match="not from here"):
+            await InventoryClient(channel).get_stock(GetStockRequest())
+    assert stock.seen == []
+    assert diary.lines[-2:] == ["out with PermissionDeniedError", "ended PERMISSION_DENIED"]

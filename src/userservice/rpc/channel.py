@@ -2,6 +2,7 @@
 
 import math
 import ssl
+from collections.abc import Sequence
 from typing import Any, Self, TypeVar, cast
 from weakref import WeakSet
 
@@ -21,6 +22,8 @@ from userservice.rpc.handshake import fault_of
 from userservice.rpc.lifetime import Keepalive
 from userservice.rpc.limits import DEFAULT_LIMITS, Limits
 from userservice.rpc.metadata import ACCEPT_ENCODING
+from userservice.rpc.middleware import ClientMiddleware
+from userservice.rpc.middleware.hooks import Hooks
 from userservice.rpc.target import parse_target, reason_of
 from userservice.wire.compression import Encoding
 
@@ -42,11 +45,13 @@ class Channel(_seams.ChannelFace):
         limits: Limits = DEFAULT_LIMITS,
         compression: Encoding | None = None,
         tls: ssl.SSLContext | None = None,
+        middleware: Sequence[ClientMiddleware] = (),
     ) -> None:
         parsed = parse_target(target)
         self.target = target
         self.limits = limits
         self.compression = compression
+        self.hooks = Hooks(middleware) if middleware else None
         self.codec = MessageCodec()
         self.details_codec = StatusDetailsCodec()
         self._closed = False
@@ -204,6 +209,7 @@ def connect(
     limits: Limits = DEFAULT_LIMITS,
     compression: Encoding | None = None,
     tls: ssl.SSLContext | None = None,
+    middleware: Sequence[ClientMiddleware] = (),
 ) -> Channel:
     """Return a channel to the target; any generated stub takes it.
 
@@ -216,6 +222,7 @@ def connect(
         limits: how much is taken of the server.
         compression: what requests are compressed with.
         tls: for a server with TLS: what ``client_context`` returns.
+        middleware: what sees every call, in its order.
 
     Raises:
         TargetError: the text names no target.
@@ -227,4 +234,5 @@ def connect(
         limits=limits,
         compression=compression,
         tls=tls,
+        middleware=middleware,
     )

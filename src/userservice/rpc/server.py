@@ -17,7 +17,8 @@ from userservice.rpc.errors import UnimplementedError
 from userservice.rpc.lifetime import FOR_EVER, SERVER_KEEPALIVE, Keepalive, Lifetime
 from userservice.rpc.limits import DEFAULT_LIMITS, Limits
 from userservice.rpc.listening import Listening
-from userservice.rpc.middleware.hooks import Hooks, Middleware
+from userservice.rpc.middleware import Middleware
+from userservice.rpc.middleware.hooks import Hooks
 from userservice.rpc.request import Method
 from userservice.rpc.server_connection import ServerConnection
 from userservice.rpc.server_stream import ErrorMapping, Face

@@ -8,7 +8,6 @@ import asyncio
 import logging
 import math
 import sys
-import time
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass
@@ -39,7 +38,7 @@ from userservice.rpc.errors import Metadata, RpcError, UnavailableError, Unimple
 from userservice.rpc.exchange import UNTIMED_MAX, Exchange
 from userservice.rpc.limits import Limits
 from userservice.rpc.metadata import ACCEPT_ENCODING, encode_message, encode_metadata
-from userservice.rpc.middleware.hooks import Hooks
+from userservice.rpc.middleware.hooks import Heard, Hooks
 from userservice.rpc.request import Request
 from userservice.wire import framing, http2
 from userservice.wire.compression import Encoding
@@ -58,6 +57,7 @@ ErrorMapping = Callable[[Exception], RpcError | None]
 _OK: Final = Status.OK  # through its class a member costs 0.15 us
 _OK_OUTCOME: Final[_Outcome] = (_OK, None, None)
 _BROKEN_OFF: Final[_Outcome] = (Status.UNKNOWN, "the call was broken off", None)
+_LEFT: Final[_Outcome] = (Status.CANCELLED, None, None)  # the client is gone
 _MESSAGE_MAX: Final = 4_096  # characters
 _OTHER_FIELDS: Final = 1_024  # bytes, of what comes with an error's text and details
 _OK_FIELDS: Final = (("grpc-status", "0"),)
@@ -84,7 +84,7 @@ class Face:
     error_mapping: ErrorMapping
     limits: Limits
     compression: Encoding | None
-    hooks: Hooks | None = None
+    hooks: "Hooks[Call] | None" = None
 
     @cached_property
     def reply_headers(self) -> dict[Encoding | None, _Fields]:
@@ -165,13 +165,8 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
     task: "asyncio.Task[None] | None" = None
     told: _Outcome | None = None
     """The status that was sent."""
-    began_at = 0.0
-    """When its headers came, by `time.perf_counter`; only where there is middleware."""
-    received = 0
-    """How many messages the handler took; and below, what middleware may want to know."""
-    received_bytes = 0
-    sent = 0
-    sent_bytes = 0
+    _heard: Heard  # where there is middleware
+    _messages_received = 0
 
     def __init__(  # not grpclib's: it copies what is looked up here
         self,
@@ -194,7 +189,7 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
         if face.compression is not None:
             self.compression = face.compression
         if face.hooks is not None:
-            self.began_at = time.perf_counter()
+            self._heard = Heard()
 
     @property
     def limits(self) -> Limits:
@@ -243,13 +238,13 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
 
     async def recv_message(self) -> Any | None:
         """Wait for a message; None where the client has ended its side."""
-        if self.received and self._input.messages and self.turn.is_over():
+        if self._messages_received and self._input.messages and self.turn.is_over():
             # A client that sends faster than the handler reads would hold the loop for ever.
             # Before the message is taken: a cancellation here loses nothing.
             await self.turn.share()
         while (data := self.take_message()) is None:
             if not self.expects_message():
-                if not (self.received or self.request.method.client_streaming):
+                if not (self._messages_received or self.request.method.client_streaming):
                     raise UnimplementedError("the method takes one message, and none was sent")
                 return None
             await self.woken()
@@ -264,9 +259,9 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
             message = face.codec.decode(data, method.request_type)
         if face.events.hears[RecvMessage]:
             (message,) = await face.events.recv_message(message)
-        self.received += 1
+        self._messages_received += 1
         if face.hooks is not None:
-            face.hooks.receive(self, len(data), message)
+            face.hooks.receive(self.call, self._heard, message, len(data))
         return message
 
     async def _await_end(self) -> None:
@@ -333,7 +328,7 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
         if self.output_encoding is not None:
             data = await self.compressed(data)
         if face.hooks is not None:
-            face.hooks.send(self, len(data), message)
+            face.hooks.send(self.call, self._heard, message, len(data))
         rest = self.send_now(framing.frame(data))
         del data  # a call that waits holds its message once, with the prefix
         if rest is not None:
@@ -550,8 +545,10 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
             serve = await self._tell_request()
         if self._face.hooks is None:
             await serve(self)
-        else:
-            await self._face.hooks.serve(self, serve)
+            return
+        with self._heard.within:
+            await self._face.hooks.enter(self.call, self._heard)
+            await serve(self)
 
     async def _tell_request(self) -> _Serve:
         request = self.request
@@ -583,7 +580,8 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
             )
         connection.release(self)
         if self._face.hooks is not None:
-            self._face.hooks.end(self)
+            status, message, _ = self.told or _LEFT
+            self._face.hooks.end(self.call, self._heard, status, message)
         self.task = None  # its context knows this call: they would keep each other
 
 

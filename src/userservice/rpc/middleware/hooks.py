@@ -1,26 +1,21 @@
-"""What a middleware may hear of each call, and how those of a server are composed.
+"""What a middleware may hear of each call, and how those of a server or a channel are composed.
 
 grpclib tells of a call by events; each is an object of its own, with its own copy of the
 metadata. Here it is told by plain calls, composed once: what nobody overrides costs nothing.
 """
 
-import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from grpclib.const import Status
 
-if TYPE_CHECKING:
-    from userservice.rpc.call import Call
-    from userservice.rpc.server_stream import ServerStream
-
 log = logging.getLogger(__name__)
 
-Serve = Callable[[Any], Awaitable[None]]
-"""Serves the call of a stream."""
+C_contra = TypeVar("C_contra", contravariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +25,8 @@ class Outcome:
     Args:
         status: what the client was told; CANCELLED where it left before.
         message: the error's text, where there is one.
-        duration_s: from the request's headers to the end, in seconds.
-        received: how many messages the handler took.
+        duration_s: how long it took, in seconds: on a server, from the request's headers.
+        received: how many messages were taken.
         received_bytes: their size as they came, compressed or not.
         sent: how many messages were sent.
         sent_bytes: their size as they left.
@@ -46,107 +41,137 @@ class Outcome:
     sent_bytes: int
 
 
-class Middleware:
-    """Sees every call of a server; a subclass overrides what it wants to hear.
+class AnyMiddleware(Generic[C_contra]):
+    """Sees every call; a subclass overrides what it wants to hear.
 
-    Those of a server hear in their order before a call, and in the opposite order at its end.
+    The first is the outermost: it hears first how a call begins and what comes, and last what
+    leaves and how the call ends. What refuses a call does so before those further in hear of it.
     """
 
-    def before(self, call: "Call") -> Awaitable[None] | None:
-        """Hear of a call before its handler does; may be a coroutine.
+    def before(self, call: C_contra) -> Awaitable[None] | None:
+        """Hear of a call before anything of it is done; may be a coroutine.
 
         Raises:
             RpcError: the call is refused, and ends with this.
         """
 
-    async def around(self, call: "Call", proceed: Callable[[], Awaitable[None]]) -> None:  # noqa: ARG002  # for who overrides it
-        """Serve a call: ``proceed`` goes on to the next middleware, and to the handler."""
-        await proceed()
+    def around(self, call: C_contra) -> AbstractContextManager[None]:  # noqa: ARG002  # for who overrides it
+        """Return what is entered after `before`, and left when the call is over, or failed."""
+        return nullcontext()
 
-    def received(self, call: "Call", message: Any) -> None:
-        """Hear of a message before the handler has it.
-
-        Raises:
-            RpcError: the call ends with this.
-        """
-
-    def sent(self, call: "Call", message: Any) -> None:
-        """Hear of a message that is about to be sent.
+    def received(self, call: C_contra, message: Any) -> None:
+        """Hear of a message that came, before it is handed on.
 
         Raises:
             RpcError: the call ends with this.
         """
 
-    def ended(self, call: "Call", outcome: Outcome) -> None:
+    def sent(self, call: C_contra, message: Any) -> None:
+        """Hear of a message that is about to leave.
+
+        Raises:
+            RpcError: the call ends with this.
+        """
+
+    def ended(self, call: C_contra, outcome: Outcome) -> None:
         """Hear how the call ended; it is too late to change that."""
 
 
-class Hooks:
-    """The middleware of a server, composed: for each thing to hear, those who want to.
+class Heard:
+    """What is noted of one call, for how it ended."""
+
+    __slots__ = ("began_at", "received", "received_bytes", "sent", "sent_bytes", "within")
+
+    def __init__(self) -> None:
+        self.within = ExitStack()
+        self.began_at = time.perf_counter()
+        self.received = self.received_bytes = self.sent = self.sent_bytes = 0
+
+    def outcome(self, status: Status, message: str | None) -> Outcome:
+        """Return how the call ended, now."""
+        return Outcome(
+            status,
+            message,
+            time.perf_counter() - self.began_at,
+            self.received,
+            self.received_bytes,
+            self.sent,
+            self.sent_bytes,
+        )
+
+
+C = TypeVar("C")
+
+
+class Hooks(Generic[C]):
+    """Middleware, composed: for each thing to hear, those who want to.
 
     Args:
         middleware: in their order.
     """
 
-    def __init__(self, middleware: Sequence[Middleware]) -> None:
-        self.befores = [one.before for one in middleware if _overrides(one, "before")]
-        self.arounds = [one.around for one in reversed(middleware) if _overrides(one, "around")]
-        self.receivers = [one.received for one in middleware if _overrides(one, "received")]
-        self.senders = [one.sent for one in reversed(middleware) if _overrides(one, "sent")]
-        self.enders = [one.ended for one in reversed(middleware) if _overrides(one, "ended")]
+    def __init__(self, middleware: Sequence[AnyMiddleware[C]]) -> None:
+        inwards, outwards = tuple(middleware), tuple(reversed(middleware))
+        self._layers = [
+            (
+                one.before if _overrides(one, "before") else None,
+                one.around if _overrides(one, "around") else None,
+            )
+            for one in inwards
+            if _overrides(one, "before") or _overrides(one, "around")
+        ]
+        self.receivers = [one.received for one in inwards if _overrides(one, "received")]
+        self.senders = [one.sent for one in outwards if _overrides(one, "sent")]
+        self.enders = [one.ended for one in outwards if _overrides(one, "ended")]
 
-    async def serve(self, stream: "ServerStream", serve: Serve) -> None:
-        """Serve a call, unless somebody refuses it."""
-        call = stream.call
-        for before in self.befores:
-            waiting = before(call)
-            if waiting is not None:
-                await waiting
-        if not self.arounds:
-            await serve(stream)
-            return
-        proceed: Callable[[], Awaitable[None]] = functools.partial(serve, stream)
-        for around in self.arounds:
-            proceed = functools.partial(around, call, proceed)
-        await proceed()
+    async def enter(self, call: C, heard: Heard) -> None:
+        """Tell of a call that begins, from the outermost to the innermost.
 
-    def receive(self, stream: "ServerStream", size: int, message: Any) -> None:
-        """Tell of a message that was received."""
-        stream.received_bytes += size
+        Args:
+            call: the call.
+            heard: takes what is to be left when the call ends.
+
+        Raises:
+            RpcError: somebody refuses it.
+        """
+        for before, around in self._layers:
+            if before is not None:
+                waiting = before(call)
+                if waiting is not None:
+                    await waiting
+            if around is not None:
+                heard.within.enter_context(around(call))
+
+    def receive(self, call: C, heard: Heard, message: Any, size: int) -> None:
+        """Note a message that came, and tell of it."""
+        heard.received += 1
+        heard.received_bytes += size
         for receiver in self.receivers:
-            receiver(stream.call, message)
+            receiver(call, message)
 
-    def send(self, stream: "ServerStream", size: int, message: Any) -> None:
-        """Tell of a message that is sent."""
-        stream.sent += 1
-        stream.sent_bytes += size
+    def send(self, call: C, heard: Heard, message: Any, size: int) -> None:
+        """Note a message that leaves, and tell of it."""
+        heard.sent += 1
+        heard.sent_bytes += size
         for sender in self.senders:
-            sender(stream.call, message)
+            sender(call, message)
 
-    def end(self, stream: "ServerStream") -> None:
-        """Tell of the end of a call."""
+    def end(self, call: C, heard: Heard, status: Status, message: str | None) -> None:
+        """Tell how a call ended."""
         if not self.enders:
             return
-        status, message, _ = stream.told or _LEFT
-        outcome = Outcome(
-            status,
-            message,
-            time.perf_counter() - stream.began_at,
-            stream.received,
-            stream.received_bytes,
-            stream.sent,
-            stream.sent_bytes,
-        )
+        outcome = heard.outcome(status, message)
         for ender in self.enders:
             try:
-                ender(stream.call, outcome)
+                ender(call, outcome)
             except Exception:
-                log.exception("a middleware failed at the end of %s", stream.call.method)
+                log.exception("a middleware failed at the end of a call")
 
 
-_LEFT: Final = Status.CANCELLED, None, None  # the client left, or its connection
-_METHODS: Final = {name: getattr(Middleware, name) for name in vars(Middleware) if name[0] != "_"}
+_METHODS: Final = {
+    name: getattr(AnyMiddleware, name) for name in vars(AnyMiddleware) if name[0] != "_"
+}
 
 
-def _overrides(middleware: Middleware, name: str) -> bool:
+def _overrides(middleware: AnyMiddleware[Any], name: str) -> bool:
     return getattr(type(middleware), name) is not _METHODS[name]

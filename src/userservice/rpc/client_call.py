@@ -1,0 +1,24 @@
+"""The call that a client makes, as middleware sees it."""
+
+from dataclasses import dataclass
+
+from grpclib.metadata import Deadline
+
+from userservice.rpc.errors import Metadata
+
+
+@dataclass(slots=True)
+class ClientCall:
+    """One call being made.
+
+    Args:
+        method: the method's path, such as ``/userservice.v1.UserService/GetUser``.
+        target: the server, as the channel was told.
+        metadata: what is sent with the call; add to it before it is sent.
+        deadline: when the call must be over, or None.
+    """
+
+    method: str
+    target: str
+    metadata: Metadata
+    deadline: Deadline | None
