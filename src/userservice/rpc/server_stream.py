@@ -476,7 +476,9 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
         except asyncio.CancelledError:
             if self.failure is None:
                 raise
-            if not self._send_trailing_metadata_done and self.can_tell:
+            if not (self._send_trailing_metadata_done or self.connection.closed) and (
+                self.stream.can_send
+            ):
                 self._send_status(self._outcome_of_failure(outcome), ())
         except Exception:
             log.exception("the status of %s cannot be sent", self.request.path)
@@ -521,7 +523,7 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
         """Return what is to be said at the end; None where nothing is, or is said already."""
         if self.failure is not None:
             outcome = self._outcome_of_failure(outcome)
-        if self._send_trailing_metadata_done or not self.can_tell:
+        if self._send_trailing_metadata_done or self.connection.closed or not self.stream.can_send:
             return None
         if outcome[0] is _OK and not self._has_reply:
             outcome = self._unexpected("the handler of %s sent no message")
@@ -532,11 +534,6 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
             self._send_status(outcome, ())
             return None
         return outcome
-
-    @property
-    def can_tell(self) -> bool:
-        """Whether there is anybody to be told a status."""
-        return self.stream.can_send and not self.connection.closed
 
     async def _serve_heard(self) -> None:
         """Run the handler, for those who want to hear of it."""
