@@ -1,15 +1,21 @@
 """Database URLs, and the repository that each one names."""
 
+from typing import Protocol
 from urllib.parse import unquote
 
 from userservice.users.errors import StorageUnusableError
+from userservice.users.storage.accounts import AccountRepository
 from userservice.users.storage.repository import Committed, UserRepository
 from userservice.users.storage.sqlite import SqliteRepository
 
 _FORMS = "sqlite:///users.db (in the working folder), sqlite:////var/lib/users.db, or memory:"
 
 
-def open_repository(url: str, committed: Committed) -> UserRepository:
+class Repository(UserRepository, AccountRepository, Protocol):
+    """What every database must do."""
+
+
+def open_repository(url: str, committed: Committed) -> Repository:
     """Open the database that the URL names, and bring its tables up to date.
 
     Blocks while it does: call it before serving. Needs a running event loop.
