@@ -12,7 +12,7 @@ from grpclib.metadata import Deadline
 from grpclib.protocol import Peer
 from multidict import MultiDict
 
-from userservice.rpc.errors import Metadata
+from userservice.rpc.errors import Metadata, RpcError
 from userservice.rpc.target import host_and_port
 from userservice.wire.compression import Encoding
 
@@ -46,6 +46,9 @@ class ServedStream(Protocol):
 
     def end_on_drain(self) -> None:
         """Let the call end as soon as the server drains."""
+
+    def break_off(self, error: Exception) -> None:
+        """Cancel the handler, once, and remember why."""
 
 
 class Call:
@@ -148,6 +151,13 @@ class Call:
             UnavailableError: the server drains already.
         """
         self._stream.end_on_drain()
+
+    def end(self, error: RpcError) -> None:
+        """End the call with an error, from outside of its handler, which is cancelled.
+
+        A call that is over stays as it is.
+        """
+        self._stream.break_off(error)
 
 
 _current: ContextVar[ServedStream] = ContextVar("current_call")

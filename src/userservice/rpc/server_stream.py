@@ -516,7 +516,7 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
         """Return the status of a call that broke off, whatever the handler made of it."""
         log.debug("%s was cancelled: %s", self.request.path, self.failure)  # ordinary life
         if isinstance(self.failure, GRPCError):
-            return self.failure.status, self.failure.message, None
+            return self.failure.status, self.failure.message, self.failure.details
         return outcome
 
     def _final_outcome(self, outcome: _Outcome) -> _Outcome | None:
