@@ -6,7 +6,7 @@ else; ``current_call()`` gives it the rest. Nothing is built before it is read.
 
 import math
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from grpclib.metadata import Deadline
 from grpclib.protocol import Peer
@@ -15,6 +15,9 @@ from multidict import MultiDict
 from userservice.rpc.errors import Metadata, RpcError
 from userservice.rpc.target import host_and_port
 from userservice.wire.compression import Encoding
+
+if TYPE_CHECKING:
+    from userservice.rpc.subject import Subject
 
 
 class ServedStream(Protocol):
@@ -54,7 +57,7 @@ class ServedStream(Protocol):
 class Call:
     """One call being served."""
 
-    __slots__ = ("_initial", "_stream", "_trailing", "method")
+    __slots__ = ("_initial", "_stream", "_trailing", "method", "subject")
 
     def __init__(self, stream: ServedStream, method: str) -> None:
         self._stream = stream
@@ -62,6 +65,8 @@ class Call:
         self._trailing: Metadata | None = None
         self.method = method
         """The method's path, such as ``/userservice.v1.UserService/GetUser``."""
+        self.subject: Subject | None = None
+        """Who calls, as authentication found it; None without, or where the method needs none."""
 
     @property
     def metadata(self) -> Metadata:
