@@ -182,7 +182,7 @@ class Sessions:
         """
         checks = rules.Checks()
         checks.check("old_password", rules.given_password, old)
-        checks.check("new_password", rules.given_password, new)
+        checks.check("new_password", rules.required, new)
         checks.check("new_password", rules.password, new)
         checks.done()
         credentials = await self._accounts.credentials_of(user_id)

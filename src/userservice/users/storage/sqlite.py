@@ -140,6 +140,8 @@ class SqliteRepository:
         self, session_id: str, token_hash: bytes, next_hash: bytes, expires_at: datetime.datetime
     ) -> Rotation:
         """Put the next token in the place of this one; end the session where it is another."""
+        if await self._point(sqlite_accounts.SELECT_SESSION, session_id) is None:
+            return Rotation(None)  # whoever has no token costs the writer nothing
         return await self._write(
             lambda writer: (
                 sqlite_accounts.rotate_session(
@@ -151,6 +153,8 @@ class SqliteRepository:
 
     async def end_session(self, session_id: str) -> str | None:
         """End a session, and return whose it was; None where there is none."""
+        if await self._point(sqlite_accounts.SELECT_SESSION, session_id) is None:
+            return None
         return await self._write(
             lambda writer: (sqlite_accounts.end_session(writer, session_id), [])
         )

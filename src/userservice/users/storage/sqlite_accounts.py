@@ -10,6 +10,7 @@ from userservice.users.storage.accounts import SESSIONS_MAX, Rotation, Session
 
 SELECT_CREDENTIALS: Final = "SELECT id, email, password_hash FROM users WHERE email_key = ?"
 SELECT_CREDENTIALS_OF: Final = "SELECT id, email, password_hash FROM users WHERE id = ?"
+SELECT_SESSION: Final = "SELECT 1 FROM sessions WHERE id = ?"
 SELECT_ROLE: Final = "SELECT role FROM users WHERE id = ?"
 SELECT_ROLE_IN_SESSION: Final = (
     "SELECT role FROM users WHERE id = ? "
