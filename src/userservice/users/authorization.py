@@ -117,7 +117,8 @@ class Authorization(Middleware):
             named = self._certificates.get(subject.id)
             if named is None:
                 raise NotAllowedError(
-                    "call this service with this certificate", "its name has no role here"
+                    "call this service with this certificate",
+                    "certificates whose names have a role",
                 )
             return Caller(subject.id, named)
         session = subject.claims.get(SESSION_CLAIM)

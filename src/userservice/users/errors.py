@@ -102,9 +102,9 @@ class NotAllowedError(UsersError):
 
     Args:
         what: what was tried.
-        allowed: who may do it, or what the caller may do instead.
+        allowed: who may do it, or what may be done instead.
     """
 
     def __init__(self, what: str, allowed: str) -> None:
-        super().__init__(f"you may not {what}: {allowed}")
+        super().__init__(f"you may not {what} (allowed: {allowed})")
         self.allowed = allowed

@@ -27,12 +27,12 @@ class Reach(enum.Enum):
     """To whom a caller may do something; the values are read by people."""
 
     NOBODY = "nobody"
-    ITSELF = "itself"
-    LOWER = "itself and lower roles"
-    EVERYBODY = "everybody"
+    SELF = "themselves"
+    LOWER = "themselves and lower roles"
+    ALL = "all"
 
 
-NOBODY, ITSELF, LOWER, EVERYBODY = Reach
+NOBODY, SELF, LOWER, ALL = Reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Rule:
     def __str__(self) -> str:
         reaches = {"users": self.user, "moderators": self.moderator, "admins": self.admin}
         return ", ".join(
-            f"{who} may for {reach.value}"
+            f"{who} for {reach.value}"
             for who, reach in reaches.items()
             if reach is not Reach.NOBODY
         )
@@ -66,21 +66,21 @@ USERS: Final = "/userservice.v1.UserService/"
 AUTH: Final = "/userservice.v1.AuthService/"
 
 POLICY: Final[Mapping[str, Rule]] = {
-    # The method, or a field of its request        USER       MODERATOR  ADMIN
-    f"{USERS}GetUser": Rule(ITSELF, EVERYBODY, EVERYBODY),
-    f"{USERS}WatchUser": Rule(ITSELF, EVERYBODY, EVERYBODY),
-    f"{USERS}ListUsers": Rule(NOBODY, EVERYBODY, EVERYBODY),
-    f"{USERS}CreateUser": Rule(NOBODY, EVERYBODY, EVERYBODY),
-    f"{USERS}BatchCreateUsers": Rule(NOBODY, EVERYBODY, EVERYBODY),
-    f"{USERS}UpdateUser": Rule(ITSELF, LOWER, EVERYBODY),
-    f"{USERS}UpdateUser:role": Rule(NOBODY, NOBODY, EVERYBODY),
-    f"{USERS}DeleteUser": Rule(ITSELF, ITSELF, EVERYBODY),
-    f"{USERS}Chat": Rule(ITSELF, ITSELF, ITSELF),
-    f"{AUTH}ChangePassword": Rule(ITSELF, ITSELF, ITSELF),
+    # The method, or a field of its request: users, moderators, admins
+    f"{USERS}GetUser": Rule(SELF, ALL, ALL),
+    f"{USERS}WatchUser": Rule(SELF, ALL, ALL),
+    f"{USERS}ListUsers": Rule(NOBODY, ALL, ALL),
+    f"{USERS}CreateUser": Rule(NOBODY, ALL, ALL),
+    f"{USERS}BatchCreateUsers": Rule(NOBODY, ALL, ALL),
+    f"{USERS}UpdateUser": Rule(SELF, LOWER, ALL),
+    f"{USERS}UpdateUser:role": Rule(NOBODY, NOBODY, ALL),
+    f"{USERS}DeleteUser": Rule(SELF, SELF, ALL),
+    f"{USERS}Chat": Rule(SELF, SELF, SELF),
+    f"{AUTH}ChangePassword": Rule(SELF, SELF, SELF),
 }
 """Who may call a method, or set a field. Besides, nobody grants a role above its own."""
 
-UNLISTED: Final = Rule(NOBODY, NOBODY, EVERYBODY)
+UNLISTED: Final = Rule(NOBODY, NOBODY, ALL)
 """Who may call what the table does not have."""
 
 OPEN: Final = (f"{AUTH}SignIn", f"{AUTH}Refresh", f"{AUTH}SignOut")
@@ -141,7 +141,7 @@ def check_request(method: str, caller: Caller, request: Any, role_of: RoleOf) ->
                 _check_reach(method, named, caller, about, role_of)
     granted = _granted(request)
     if granted is not None and is_above(granted, caller.role):
-        raise NotAllowedError(f"grant {granted.name}", "nobody grants a role above its own")
+        raise NotAllowedError(f"grant {granted.name}", "roles up to your own")
 
 
 def is_above(role: Role, other: Role) -> bool:
@@ -161,13 +161,13 @@ def _check_reach(
 
 
 def _reaches(reach: Reach, caller: Caller, about: str | None, role_of: RoleOf) -> bool:
-    if reach is EVERYBODY:
+    if reach is ALL:
         return True
     if reach is NOBODY or about is None:
         return False
     if about == caller.id:
         return True
-    if reach is ITSELF:
+    if reach is SELF:
         return False
     role = role_of(about)
     return role is None or is_above(caller.role, role)  # nobody is NOT_FOUND, for who asks
