@@ -9,6 +9,7 @@ from betterproto2.grpclib.grpclib_client import MetadataLike
 from grpclib.metadata import Deadline
 
 from userservice._gen.userservice.v1 import (
+    AuthServiceStub,
     ChatMessage,
     ListUsersRequest,
     User,
@@ -16,7 +17,7 @@ from userservice._gen.userservice.v1 import (
     UserServiceStub,
     WatchUserRequest,
 )
-from userservice.rpc import Encoding, Keepalive, Limits, ResponseStream, Stub, connect
+from userservice.rpc import Channel, Encoding, Keepalive, Limits, ResponseStream, Stub, connect
 from userservice.rpc.limits import DEFAULT_LIMITS
 
 _SERVICE = "/userservice.v1.UserService"
@@ -143,3 +144,24 @@ class UserServiceClient(Stub, UserServiceStub):
             if not page.next_page_token:
                 return
             request = replace(request, page_token=page.next_page_token)
+
+
+class AuthServiceClient(Stub, AuthServiceStub):
+    """Signs users in and out, on the connection of a ``UserServiceClient`` or another channel.
+
+    Every failure is an ``RpcError``, of the class of its status.
+
+    Args:
+        channel: what ``connect`` returns, or the ``channel`` of a client.
+        timeout_s: how long a call may take, in seconds; None for no limit.
+        metadata: what is sent with every call.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        *,
+        timeout_s: float | None = 30,
+        metadata: MetadataLike | None = None,
+    ) -> None:
+        super().__init__(channel, timeout_s=timeout_s, metadata=metadata)

@@ -27,6 +27,7 @@ from userservice.rpc import (
     reply_metadata,
 )
 from userservice.rpc.client_call import ClientCall
+from userservice.rpc.details import ErrorInfo
 from userservice.rpc.middleware import ClientMiddleware, Middleware, Outcome
 from userservice.rpc.testing import ChannelFor
 
@@ -351,3 +352,29 @@ async def test_a_client_s_call_can_be_refused_here(stock: Stock, address: str) -
             await InventoryClient(channel).get_stock(GetStockRequest())
     assert stock.seen == []
     assert diary.lines[-2:] == ["out with PermissionDeniedError", "ended PERMISSION_DENIED"]
+
+
+async def test_a_call_can_be_ended_from_outside_of_its_handler(stock: Stock) -> None:
+    """With a status and its details, whatever the handler waits for; a call that is over stays."""
+    calls: list[Call] = []
+
+    class Keeper(Middleware):
+        def before(self, call: Call) -> None:
+            calls.append(call)
+
+    diary = Diary("it", [])
+    async with ChannelFor([stock], middleware=[diary, Keeper()]) as channel:
+        client = InventoryClient(channel)
+        waiting = asyncio.create_task(client.get_stock(GetStockRequest(item="slow")))
+        while "slow" not in stock.seen:
+            await asyncio.sleep(0)
+        info = ErrorInfo(reason="ENOUGH", domain="example.com")
+        calls[0].end(PermissionDeniedError("that is enough", [info]))
+        calls[0].end(UnknownError("too late"))
+        with pytest.raises(PermissionDeniedError, match="that is enough") as error:
+            await waiting
+        assert error.value.detail(ErrorInfo) == info
+        assert await client.get_stock(GetStockRequest(item="four")) == GetStockResponse(count=4)
+        calls[1].end(PermissionDeniedError("it is over"))
+        assert await client.get_stock(GetStockRequest(item="four")) == GetStockResponse(count=4)
+    assert diary.outcomes[0].status is Status.PERMISSION_DENIED

@@ -15,7 +15,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import structlog
 
@@ -54,11 +54,10 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 class AccessTokens(Protocol):
     """Signs access tokens."""
 
-    @property
-    def lifetime_s(self) -> float:
-        """How long a token is good, in seconds."""
+    lifetime_s: float
+    """How long a token is good, in seconds."""
 
-    def issue(self, subject_id: str, /, **claims: str) -> str:
+    def issue(self, subject_id: str, /, **claims: Any) -> str:
         """Return a token for a user."""
 
 

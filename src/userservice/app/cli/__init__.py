@@ -1,4 +1,4 @@
-"""The command line: ``userservice serve``, ``users`` and ``chat``.
+"""The command line: ``userservice serve``, ``users``, ``chat``, ``signin`` and ``admin``.
 
 A mistake is one line on standard error and a status, never a traceback;
 ``statuses.py`` says which.
@@ -25,7 +25,7 @@ class _Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
-        return ["serve", "users", "chat"]
+        return ["serve", "users", "chat", "signin", "admin"]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         del ctx
@@ -42,6 +42,14 @@ class _Commands(click.Group):
                 from userservice.app.cli.chat import chat  # noqa: PLC0415
 
                 return chat
+            case "signin":
+                from userservice.app.cli.signin import signin  # noqa: PLC0415
+
+                return signin
+            case "admin":
+                from userservice.app.cli.admin import admin  # noqa: PLC0415
+
+                return admin
             case _:
                 return None
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import click
 
+from userservice.app.cli.database import database_option
 from userservice.app.cli.limits import Limit, LimitValue, limits_of
 from userservice.app.logs import LEVELS, LogFormat, configure_logs
 from userservice.app.serve import ServeError, ServeSettings
@@ -33,15 +34,7 @@ _TIME = click.FloatRange(0, min_open=True)
     show_envvar=True,
     help="The port to listen on; 0 for any free one.",
 )
-@click.option(
-    "--database",
-    default=_DEFAULTS.database,
-    envvar="USERSERVICE_DATABASE",
-    show_default=True,
-    show_envvar=True,
-    metavar="URL",
-    help="Where users are kept: sqlite:///PATH, or memory: for as long as it runs.",
-)
+@database_option
 @click.option(
     "--log-level",
     type=click.Choice(LEVELS, case_sensitive=False),
