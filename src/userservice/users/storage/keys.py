@@ -75,12 +75,10 @@ class KeyRepository(Protocol):
         """Return the keys, the newest first; the first one is made where there is none."""
         ...
 
-    async def rotate_signing_key(
-        self, forgotten_before: datetime.datetime | None = None
-    ) -> SigningKey:
+    async def rotate_signing_key(self, retired_for: datetime.timedelta) -> SigningKey:
         """Make a new key, and return it; the one until now is retired.
 
         Args:
-            forgotten_before: keys that were retired before are deleted; None to keep all.
+            retired_for: keys that were retired longer ago are deleted; zero for all of them.
         """
         ...

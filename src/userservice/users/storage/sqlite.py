@@ -147,12 +147,10 @@ class SqliteRepository:
             lambda writer: (sqlite_keys.first_signing_keys(writer), [])
         )
 
-    async def rotate_signing_key(
-        self, forgotten_before: datetime.datetime | None = None
-    ) -> SigningKey:
+    async def rotate_signing_key(self, retired_for: datetime.timedelta) -> SigningKey:
         """Make a new key, and return it; the one until now is retired."""
         return await self._write(
-            lambda writer: (sqlite_keys.rotate_signing_key(writer, forgotten_before), [])
+            lambda writer: (sqlite_keys.rotate_signing_key(writer, retired_for), [])
         )
 
     async def secret(self, name: str) -> bytes:

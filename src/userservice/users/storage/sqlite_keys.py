@@ -86,16 +86,13 @@ def first_signing_keys(writer: sqlite3.Connection) -> list[SigningKey]:
     return signing_keys(writer) or [_new_key(writer)]
 
 
-def rotate_signing_key(
-    writer: sqlite3.Connection, forgotten_before: datetime.datetime | None
-) -> SigningKey:
-    """Make a new key, and retire the one until now."""
-    now = sql.microseconds(datetime.datetime.now(datetime.UTC))
-    writer.execute("UPDATE signing_keys SET retired_at = ? WHERE retired_at IS NULL", (now,))
-    if forgotten_before is not None:
-        writer.execute(
-            "DELETE FROM signing_keys WHERE retired_at < ?", (sql.microseconds(forgotten_before),)
-        )
+def rotate_signing_key(writer: sqlite3.Connection, retired_for: datetime.timedelta) -> SigningKey:
+    """Make a new key, retire the one until now, and delete those retired long enough ago."""
+    now = datetime.datetime.now(datetime.UTC)
+    retired = "UPDATE signing_keys SET retired_at = ? WHERE retired_at IS NULL"
+    writer.execute(retired, (sql.microseconds(now),))
+    forgotten = "DELETE FROM signing_keys WHERE retired_at <= ?"
+    writer.execute(forgotten, (sql.microseconds(now - retired_for),))
     return _new_key(writer)
 
 
