@@ -31,6 +31,12 @@ GENERATED = {
         ],
         ["google/rpc/status.proto", "google/rpc/error_details.proto"],
     ),
+    # Apart: whoever imports the client need not wait for these classes.
+    Path("src/userservice/rpc/channelz/_gen"): (
+        Path("proto"),
+        ["grpc/channelz/v1/channelz.proto"],
+        [],
+    ),
     Path("examples/inventory/_gen"): (
         Path("examples/inventory/proto"),
         ["inventory/v1/inventory.proto"],
@@ -87,7 +93,8 @@ def types(session: nox.Session) -> None:
 def interop(session: nox.Session) -> None:
     """Our server and client with grpc-js, and with grpc-go and grpcurl where Go is installed.
 
-    The official test cases too: grpc-go brings its own programs for them.
+    The official test cases too: grpc-go brings its own programs for them. And grpcdebug,
+    where it is installed.
     """
     install(session, "test")
     peers = Path("tests/interop/peers")
@@ -97,7 +104,7 @@ def interop(session: nox.Session) -> None:
         build_go(session, peers / "go", built)
     else:
         session.warn("grpc-go and grpcurl are skipped: no Go")
-    suites = ["peer_servers", "peer_clients", "grpcurl"]
+    suites = ["peer_servers", "peer_clients", "grpcurl", "grpcdebug"]
     official = ["our_client", "grpc_js_client", "grpc_go_client"]
     session.run(
         "pytest",

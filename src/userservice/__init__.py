@@ -45,6 +45,7 @@ from userservice.rpc.errors import (
     UnknownError,
 )
 from userservice.rpc.target import TargetError
+from userservice.rpc.tls import TlsError, client_context
 
 __all__ = [
     "AbortedError",
@@ -80,6 +81,7 @@ __all__ = [
     "SignOutRequest",
     "SignOutResponse",
     "TargetError",
+    "TlsError",
     "UnauthenticatedError",
     "UnavailableError",
     "UnimplementedError",
@@ -90,4 +92,5 @@ __all__ = [
     "UserEventEventType",
     "UserServiceClient",
     "WatchUserRequest",
+    "client_context",
 ]

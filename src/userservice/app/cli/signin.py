@@ -3,7 +3,13 @@
 import click
 
 from userservice import AuthServiceClient, SignInRequest, SignInResponse, UserServiceClient
-from userservice.app.cli.calls import json_option, run, target_option, timeout_option
+from userservice.app.cli.calls import (
+    ServerAddress,
+    json_option,
+    run,
+    server_options,
+    timeout_option,
+)
 from userservice.app.cli.output import print_json, printable
 from userservice.app.cli.passwords import read_password
 from userservice.app.cli.reading import STANDARD_STREAM
@@ -19,9 +25,11 @@ from userservice.app.cli.reading import STANDARD_STREAM
     help="Its first line is the password; - for standard input, where a terminal asks for it.",
 )
 @timeout_option
-@target_option
+@server_options
 @json_option
-def signin(*, email: str, password_file: str, target: str, timeout_s: float, as_json: bool) -> None:
+def signin(
+    *, email: str, password_file: str, server: ServerAddress, timeout_s: float, as_json: bool
+) -> None:
     """Sign in, and print an access token.
 
     With --json, print all that the service answers: also the refresh token.
@@ -31,7 +39,7 @@ def signin(*, email: str, password_file: str, target: str, timeout_s: float, as_
     async def sign_in(client: UserServiceClient) -> SignInResponse:
         return await AuthServiceClient(client.channel, timeout_s=timeout_s).sign_in(request)
 
-    answer = run(target, sign_in, timeout_s)
+    answer = run(server, sign_in, timeout_s)
     if as_json:
         print_json(answer)
     else:
