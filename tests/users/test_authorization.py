@@ -294,6 +294,7 @@ async def test_tokens_are_refreshed_and_sessions_end(stand: Stand) -> None:
     ann = await stand.user("ann")
     auth = stand.auth(stand.anybody)
     first = await auth.sign_in(SignInRequest(email=ann.email, password=PASSWORD))
+    assert first.user_id == ann.id
     assert first.expires_in == datetime.timedelta(minutes=15)
     second = await auth.refresh(RefreshRequest(refresh_token=first.refresh_token))
     clients = [

@@ -35,6 +35,7 @@ class AuthService(AuthServiceBase):
             access_token=tokens.access,
             expires_in=tokens.expires_in,
             refresh_token=tokens.refresh,
+            user_id=tokens.user_id,
         )
 
     async def refresh(self, message: RefreshRequest) -> RefreshResponse:

@@ -66,11 +66,13 @@ class SessionTokens:
     """What a session gives.
 
     Args:
+        user_id: whose session it is.
         access: goes with calls.
         expires_in: how long it is good.
         refresh: good for the next tokens.
     """
 
+    user_id: str
     access: str = field(repr=False)
     expires_in: datetime.timedelta
     refresh: str = field(repr=False)
@@ -237,7 +239,7 @@ class Sessions:
     def _tokens(self, user_id: str, session_id: str, refresh_token: str) -> SessionTokens:
         access = self._access_tokens.issue(user_id, **{SESSION_CLAIM: session_id})
         lifetime = datetime.timedelta(seconds=self._access_tokens.lifetime_s)
-        return SessionTokens(access, lifetime, refresh_token)
+        return SessionTokens(user_id, access, lifetime, refresh_token)
 
 
 def _new_half() -> str:

@@ -422,6 +422,11 @@ class SignInResponse(betterproto2.Message):
     Good for one Refresh, or for SignOut. Keep it secret.
     """
 
+    user_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    The UUID of the user, as the user service takes it.
+    """
+
 
 default_message_pool.register_message("userservice.v1", "SignInResponse", SignInResponse)
 
