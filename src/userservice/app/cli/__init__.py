@@ -1,4 +1,4 @@
-"""The command line: ``userservice serve``, ``users`` and ``chat``.
+"""The command line: ``userservice serve``, ``users``, ``chat``, ``tokens`` and ``keys``.
 
 A mistake is one line on standard error and a status, never a traceback;
 ``statuses.py`` says which.
@@ -25,7 +25,7 @@ class _Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
-        return ["serve", "users", "chat"]
+        return ["serve", "users", "chat", "tokens", "keys"]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         del ctx
@@ -42,6 +42,14 @@ class _Commands(click.Group):
                 from userservice.app.cli.chat import chat  # noqa: PLC0415
 
                 return chat
+            case "tokens":
+                from userservice.app.cli.tokens import tokens  # noqa: PLC0415
+
+                return tokens
+            case "keys":
+                from userservice.app.cli.keys import keys  # noqa: PLC0415
+
+                return keys
             case _:
                 return None
 
