@@ -1,9 +1,10 @@
-"""The command line: ``userservice serve``, ``users``, ``chat``, ``signin`` and ``admin``.
+"""The command line: ``userservice serve``, ``users``, ``chat``, and what says who calls.
 
 A mistake is one line on standard error and a status, never a traceback;
 ``statuses.py`` says which.
 """
 
+import importlib
 import io
 import os
 import sys
@@ -18,6 +19,7 @@ from userservice.rpc import RpcError
 
 _STANDARD_OUTPUT = 1
 _STANDARD_ERROR = 2
+_NAMES = ("serve", "users", "chat", "signin", "admin", "tokens", "keys")
 
 
 class _Commands(click.Group):
@@ -25,33 +27,16 @@ class _Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
-        return ["serve", "users", "chat", "signin", "admin"]
+        return list(_NAMES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         del ctx
-        match cmd_name:
-            case "serve":
-                from userservice.app.cli.serve import serve  # noqa: PLC0415
-
-                return serve
-            case "users":
-                from userservice.app.cli.users import users  # noqa: PLC0415
-
-                return users
-            case "chat":
-                from userservice.app.cli.chat import chat  # noqa: PLC0415
-
-                return chat
-            case "signin":
-                from userservice.app.cli.signin import signin  # noqa: PLC0415
-
-                return signin
-            case "admin":
-                from userservice.app.cli.admin import admin  # noqa: PLC0415
-
-                return admin
-            case _:
-                return None
+        if cmd_name not in _NAMES:
+            return None
+        # Each is in a module of its name.
+        module = importlib.import_module(f"userservice.app.cli.{cmd_name}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from userservice.app.auth import AuthSettings
+from userservice.app.cli.auth_options import auth_options
 from userservice.app.cli.database import database_option
 from userservice.app.cli.limits import Limit, LimitValue, limits_of
 from userservice.app.cli.server_tls import server_tls_options
@@ -71,6 +73,7 @@ class FileMode(click.ParamType[int]):
     help="Who may connect to the Unix socket, as file permissions.",
 )
 @server_tls_options
+@auth_options
 @database_option
 @click.option(
     "--log-level",
@@ -179,6 +182,7 @@ def serve(
     unix: Path | None,
     unix_mode: int,
     tls: TlsFiles | None,
+    auth: AuthSettings,
     database: str,
     log_level: str,
     log_format: str,
@@ -203,6 +207,7 @@ def serve(
         unix=unix,
         unix_mode=unix_mode,
         tls=tls,
+        auth=auth,
         database=database,
         limits=limits_of(limits),
         lifetime=Lifetime(max_age_s=max_age_s, age_grace_s=age_grace_s, max_idle_s=max_idle_s),

@@ -11,6 +11,7 @@ from typing import Final
 from userservice.rpc.call import Call
 from userservice.rpc.details import ErrorInfo
 from userservice.rpc.errors import UnauthenticatedError, UnavailableError
+from userservice.rpc.identity import Identity
 from userservice.rpc.jwt import Claims, JwtError, JwtExpiredError, JwtVerifier, UnknownJwtKeyError
 from userservice.rpc.middleware import Middleware
 from userservice.rpc.subject import Subject, SubjectKind
@@ -119,6 +120,34 @@ def _user(claims: Claims) -> Subject:
 
 def _invalid(error: JwtError) -> RefusedCredentialsError:
     return RefusedCredentialsError(Reason.INVALID_TOKEN, f"the token is not taken: {error}")
+
+
+class Certificates(Authenticator):
+    """Takes the certificates of clients that show no token (mutual TLS)."""
+
+    def known(self, call: Call, token: str | None) -> Subject | None:
+        """Return who the client's certificate is for."""
+        identity = call.identity
+        if token is not None or identity is None:
+            return None
+        claims = {"issuer": identity.issuer, "sha256": identity.sha256}
+        return Subject(name_of(identity), SubjectKind.CERTIFICATE, claims)
+
+
+def name_of(identity: Identity) -> str:
+    """Return the name that a certificate is for, with its kind: ``uri:``, ``email:``, ``dns:``...
+
+    The first of these that it has: a URI, as SPIFFE has it; an email; a DNS name; a common
+    name; its fingerprint. No name of one kind is one of another, or the id of a user.
+    """
+    for kind, names in (
+        ("uri", identity.uris),
+        ("email", identity.emails),
+        ("dns", identity.dns_names),
+    ):
+        if names:
+            return f"{kind}:{names[0]}"
+    return f"cn:{identity.common_name}" if identity.common_name else f"sha256:{identity.sha256}"
 
 
 class Authentication(Middleware):
