@@ -25,6 +25,17 @@ from jwt.exceptions import (
     PyJWTError,
 )
 
+__all__ = [
+    "HS256",
+    "JwtError",
+    "JwtExpiredError",
+    "JwtIssuer",
+    "JwtVerifier",
+    "Keys",
+    "UnknownJwtKeyError",
+    "VerifyingKey",
+]
+
 HS256: Final = "HS256"
 TOKEN_MAX: Final = 8_192
 """The longest token that is looked at, in bytes."""

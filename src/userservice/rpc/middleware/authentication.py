@@ -17,6 +17,17 @@ from userservice.rpc.jwt import Claims, JwtError, JwtExpiredError, JwtVerifier, 
 from userservice.rpc.middleware import Middleware
 from userservice.rpc.subject import Subject, SubjectKind
 
+__all__ = [
+    "NO_SECRETS",
+    "Authentication",
+    "Authenticator",
+    "Certificates",
+    "Jwts",
+    "Reason",
+    "RefusedCredentialsError",
+    "name_of",
+]
+
 NO_SECRETS: Final = (
     "/grpc.health.v1.Health/Check",
     "/grpc.health.v1.Health/List",
