@@ -44,7 +44,19 @@ import userservice
 from userservice import rpc
 from userservice.app.cli import statuses
 from userservice.app.cli import userservice as command_line
-from userservice.rpc import Limits, channelz, details, health, reflection, testing
+from userservice.rpc import (
+    Limits,
+    channelz,
+    details,
+    health,
+    jwks,
+    jwt,
+    public_keys,
+    reflection,
+    subject,
+    testing,
+)
+from userservice.rpc.middleware import authentication, bearer
 from userservice.users import (
     attempts,
     chat,
@@ -723,7 +735,10 @@ def test_every_status_is_in_the_reference() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    [userservice, rpc, channelz, details, health, reflection, testing],
+    [
+        *(userservice, rpc, channelz, details, health, reflection, testing),
+        *(subject, jwt, public_keys, jwks, authentication, bearer),
+    ],
     ids=lambda module: module.__name__,
 )
 def test_public_names_are_in_the_reference(module: Any) -> None:

@@ -44,6 +44,7 @@ from userservice.rpc.errors import (
     UnimplementedError,
     UnknownError,
 )
+from userservice.rpc.middleware.bearer import TokenError
 from userservice.rpc.target import TargetError
 from userservice.rpc.tls import TlsError, client_context
 
@@ -82,6 +83,7 @@ __all__ = [
     "SignOutResponse",
     "TargetError",
     "TlsError",
+    "TokenError",
     "UnauthenticatedError",
     "UnavailableError",
     "UnimplementedError",

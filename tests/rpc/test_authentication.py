@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.rpc.peers import Peer, Serve, Stock
-from tests.rpc.test_jwt import AUDIENCE, HOSTILE, ISSUER, OTHER_KEY, issuer, signed, verifier
+from tests.rpc.test_jwt import AUDIENCE, HOSTILE, ISSUER, KEY, OTHER_KEY, issuer, signed, verifier
 
 from inventory._gen.inventory.v1 import GetStockRequest, ListStockRequest, PickItemsRequest
 from inventory.client import InventoryClient
@@ -25,7 +25,7 @@ from userservice.rpc import (
 )
 from userservice.rpc.details import ErrorInfo
 from userservice.rpc.health import Health
-from userservice.rpc.jwt import HS256, VerifyingKey
+from userservice.rpc.jwt import HS256, JwtVerifier, Keys, VerifyingKey
 from userservice.rpc.middleware import Middleware
 from userservice.rpc.middleware.authentication import (
     NO_SECRETS,
@@ -178,10 +178,16 @@ async def test_hostile_tokens_are_refused(
     assert stock.seen == []
 
 
-async def test_the_first_verifier_with_the_key_decides(stock: Stock, callers: Callers) -> None:
-    """Tokens of several issuers are taken side by side."""
+async def test_the_verifier_with_the_key_decides(stock: Stock, callers: Callers) -> None:
+    """Tokens of several issuers are taken side by side; none waits for the keys of another."""
+
+    class Slow(Keys):
+        async def refresh(self) -> bool:
+            raise AssertionError
+
+    first = JwtVerifier(Slow([VerifyingKey("one", HS256, KEY)]), issuer=ISSUER, audience=AUDIENCE)
     second = verifier(VerifyingKey("two", HS256, OTHER_KEY))
-    both = Authentication([Jwts([verifier(), second])])
+    both = Authentication([Jwts([first, second])])
     async with ChannelFor([stock], middleware=[both, callers]) as channel:
         client = InventoryClient(channel)
         for token in (issuer().issue("ann"), issuer(OTHER_KEY, "two").issue("bob")):

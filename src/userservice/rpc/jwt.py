@@ -25,6 +25,17 @@ from jwt.exceptions import (
     PyJWTError,
 )
 
+__all__ = [
+    "HS256",
+    "JwtError",
+    "JwtExpiredError",
+    "JwtIssuer",
+    "JwtVerifier",
+    "Keys",
+    "UnknownJwtKeyError",
+    "VerifyingKey",
+]
+
 HS256: Final = "HS256"
 TOKEN_MAX: Final = 8_192
 """The longest token that is looked at, in bytes."""
@@ -173,6 +184,11 @@ class JwtVerifier:
         """Why newer keys cannot be had, where that is so."""
         return self._keys.trouble
 
+    @property
+    def fresh(self) -> bool:
+        """Whether nobody need look for newer keys."""
+        return time.monotonic() <= self._keys.fresh_until
+
     def known(self, token: str) -> Claims | None:
         """Return what a token says that was verified before, and is still good; or None."""
         keys = self._keys
@@ -180,7 +196,7 @@ class JwtVerifier:
             # One of the keys may be gone, and what it had signed with it.
             self._cached.clear()
             self._cached_with = keys.at_hand
-        if not self._cached or len(token) > TOKEN_MAX or time.monotonic() > keys.fresh_until:
+        if not self._cached or len(token) > TOKEN_MAX or not self.fresh:
             return None
         name = _name(token)
         found = self._cached.get(name)
@@ -198,7 +214,7 @@ class JwtVerifier:
         Raises:
             JwtError: it is not good.
         """
-        if time.monotonic() > self._keys.fresh_until:
+        if not self.fresh:
             await self._keys.refresh()
         try:
             return self.verify(token)

@@ -8,6 +8,12 @@ from userservice.rpc.client_call import ClientCall
 from userservice.rpc.middleware import ClientMiddleware
 from userservice.rpc.target import stays_here
 
+__all__ = [
+    "BearerToken",
+    "PlaintextTokenError",
+    "TokenError",
+]
+
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*").fullmatch
 
 
