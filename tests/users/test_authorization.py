@@ -50,7 +50,7 @@ from userservice.users.sessions import OF_EMAIL, Sessions
 from userservice.users.status import rpc_error
 from userservice.users.storage.urls import Repository
 from userservice.users.tokens import Tokens
-from userservice.users.watch import user_topic
+from userservice.users.watch import Gap, user_topic
 
 KEY = b"k" * 32
 PASSWORD = "correct horse battery"
@@ -84,7 +84,7 @@ class Stand:
             self.repository,
             self.hasher,
             issuer,  # type: ignore[arg-type]  # its parameter has a name
-            lambda _user: None,
+            lambda user_id: self.feed.publish(user_topic(user_id), Gap.GAP),
         )
         self.authorization = Authorization(
             self.repository,
@@ -391,6 +391,25 @@ async def test_an_open_call_of_a_deleted_user_ends(stand: Stand) -> None:
         await batch
     while stand.authorization._watching:
         await asyncio.sleep(0)
+
+
+async def test_an_open_call_of_a_session_that_ended_ends(stand: Stand) -> None:
+    """Also a watch of oneself; those of another session go on, and miss nothing."""
+    ann = await stand.user("ann")
+    auth = stand.auth(stand.anybody)
+    answer = await auth.sign_in(SignInRequest(email=ann.email, password=PASSWORD))
+    here = await stand.client({"authorization": f"Bearer {answer.access_token}"})
+    there = await stand.sign_in(ann)
+    watches = [client.watch_user(WatchUserRequest(id=ann.id)) for client in (here, there)]
+    for watch in watches:
+        await anext(watch)
+    await auth.sign_out(SignOutRequest(refresh_token=answer.refresh_token))
+    error = await ended(watches[0])
+    assert isinstance(error, UnauthenticatedError)
+    assert reason(error) == "SESSION_ENDED"
+    await stand.repository.update(ann.id, UserUpdate(name="Ann"))
+    assert (await event_of(watches[1])).name == "Ann"
+    await watches[1].aclose()
 
 
 async def test_a_watch_of_oneself_ends_with_the_deletion(stand: Stand) -> None:

@@ -10,6 +10,7 @@ from userservice.rpc.server import Service
 from userservice.users.feed import ChangeFeed
 from userservice.users.passwords import PasswordHasher
 from userservice.users.storage.urls import Repository
+from userservice.users.watch import Gap, user_topic
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,12 @@ async def access_of(
     authorization = Authorization(
         repository, feed, exempt=auth.exempt, certificates=dict(auth.certificates)
     )
-    sessions = Sessions(repository, hasher, auth.signing_keys, lambda _user_id: None)
+
+    def ended(user_id: str) -> None:
+        # Whoever listens to the user looks again: open calls at their session.
+        feed.publish(user_topic(user_id), Gap.GAP)
+
+    sessions = Sessions(repository, hasher, auth.signing_keys, ended)
     try:
         yield Access((AuthService(sessions),), (auth.middleware, authorization))
     finally:

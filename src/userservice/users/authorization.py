@@ -23,7 +23,7 @@ from userservice.users.policy import Caller
 from userservice.users.sessions import SESSION_CLAIM
 from userservice.users.status import rpc_error
 from userservice.users.storage.accounts import AccountRepository
-from userservice.users.watch import user_topic
+from userservice.users.watch import Gap, user_topic
 
 _NOTHING: Final = nullcontext()
 
@@ -136,7 +136,9 @@ class Authorization(Middleware):
     def _looked_after(self, admission: _Admission) -> Iterator[None]:
         # No turn of the loop lies between the role that was read and this: nothing is missed.
         topic = user_topic(admission.caller.id)
-        with self._feed.listen(topic, limit=2, overflow=Overflow.KEEP_LATEST) as mailbox:
+        with self._feed.listen(
+            topic, limit=2, overflow=Overflow.KEEP_LATEST, lost=Gap.GAP
+        ) as mailbox:
             task = asyncio.create_task(self._look_after(admission, mailbox))
             self._watching.add(task)
             task.add_done_callback(self._watching.discard)
@@ -145,10 +147,10 @@ class Authorization(Middleware):
             finally:
                 task.cancel()
 
-    async def _look_after(self, admission: _Admission, mailbox: Mailbox[Change]) -> None:
+    async def _look_after(self, admission: _Admission, mailbox: Mailbox[Change | Gap]) -> None:
         """End a call that its caller may not make any more."""
-        async for change in mailbox:
-            if _ends_by_itself(admission, change):
+        async for news in mailbox:
+            if _ends_by_itself(admission, news):
                 return
             try:
                 admission.caller = await self._caller(admission.subject)
@@ -167,11 +169,12 @@ class Authorization(Middleware):
                 return
 
 
-def _ends_by_itself(admission: _Admission, change: Change) -> bool:
+def _ends_by_itself(admission: _Admission, news: Change | Gap) -> bool:
     """Whether it is a watch of its own caller, who is deleted: that is its last event."""
     return (
-        change.kind is ChangeKind.DELETED
+        isinstance(news, Change)
+        and news.kind is ChangeKind.DELETED
         and admission.call.method == f"{policy.USERS}WatchUser"
         and admission.request is not None
-        and admission.request.id.lower() == change.user.id
+        and admission.request.id.lower() == news.user.id
     )

@@ -7,7 +7,7 @@ import hmac
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 # OWASP's Password Storage Cheat Sheet names these as equal to N=2^17, p=1, and
 # they need 16 MiB instead of 128. About 0.2 s of one core.
@@ -18,11 +18,19 @@ _KEY_BYTES = 32
 _KIND = "scrypt"
 
 
-class PasswordHasher:
-    """Hashes passwords on threads of its own, as many at once as there are cores."""
+CORES: Final = os.cpu_count() or 1
 
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(os.cpu_count() or 1, "passwords")
+
+class PasswordHasher:
+    """Hashes passwords on threads of its own.
+
+    Args:
+        at_once: how many hashes are made at once: as many as there are cores for them.
+    """
+
+    def __init__(self, at_once: int = CORES) -> None:
+        self.at_once = at_once
+        self._threads = ThreadPoolExecutor(at_once, "passwords")
         # Nobody's: no password has a key of chance bytes.
         self._nobody = _Hash(_N, _R, _P, os.urandom(_SALT_BYTES), os.urandom(_KEY_BYTES))
 

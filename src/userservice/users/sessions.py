@@ -10,7 +10,6 @@ stolen, or its thief has used it, and nobody can say which. The session ends
 import asyncio
 import datetime
 import hashlib
-import os
 import secrets
 import time
 from collections.abc import Callable
@@ -105,7 +104,7 @@ class Sessions:
         self._by_peer = Attempts(OF_PEER, clock)
         # Those who sign in leave each other a turn, and others a thread: a flood of them does
         # not keep a new user's password waiting.
-        self._turns = asyncio.Semaphore(os.cpu_count() or 1)
+        self._turns = asyncio.Semaphore(hasher.at_once)
         self._waiting = 0
 
     async def sign_in(self, email: str, password: str, peer: str) -> SessionTokens:

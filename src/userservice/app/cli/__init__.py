@@ -1,4 +1,4 @@
-"""The command line: ``userservice serve``, ``users``, ``chat``, and what says who calls.
+"""The command line: ``userservice serve``, ``users``, ``chat``, and others.
 
 A mistake is one line on standard error and a status, never a traceback;
 ``statuses.py`` says which.
@@ -19,7 +19,7 @@ from userservice.rpc import RpcError
 
 _STANDARD_OUTPUT = 1
 _STANDARD_ERROR = 2
-_NAMES = ("serve", "users", "chat", "signin", "admin", "tokens", "keys")
+_NAMES = ("serve", "users", "chat", "doctor", "signin", "admin", "tokens", "keys")
 
 
 class _Commands(click.Group):
