@@ -21,9 +21,12 @@ from userservice import (
     PermissionDeniedError,
     Role,
     SignInRequest,
+    SignOutRequest,
     UnauthenticatedError,
     UnimplementedError,
+    UpdateUserRequest,
     UserServiceClient,
+    WatchUserRequest,
     client_context,
 )
 from userservice._gen.grpc.health.v1 import HealthCheckRequest, HealthStub
@@ -147,6 +150,50 @@ async def test_certificates_have_the_roles_of_the_settings(database: str, tmp_pa
                 assert page.total_count == 1
                 with pytest.raises(PermissionDeniedError):
                     await client.delete_user(DeleteUserRequest(id=page.users[0].id))
+
+
+async def test_an_open_call_hears_of_its_caller_from_every_worker(
+    processes: Processes, database: str
+) -> None:
+    """A new role and a sign-out end it at once, whichever worker made them."""
+    process = processes.start("--port=0", "--auth", "--workers=2", f"--database={database}")
+    target = await asyncio.to_thread(address, process)
+    async with UserServiceClient(target) as here, UserServiceClient(target) as there:
+        # Each connection goes to the worker that has the fewest.
+        auth = AuthServiceClient(here.channel)
+        request = SignInRequest(email="ann@example.com", password=PASSWORD)
+        ann = await auth.sign_in(request)
+        admin = {"authorization": f"Bearer {ann.access_token}"}
+        bob = await there.create_user(
+            CreateUserRequest(
+                email="bob@example.com", name="Bob", password=PASSWORD, role=Role.MODERATOR
+            ),
+            metadata=admin,
+        )
+        request = SignInRequest(email="bob@example.com", password=PASSWORD)
+        session = await auth.sign_in(request)
+        moderator = {"authorization": f"Bearer {session.access_token}"}
+        watches = [
+            client.watch_user(WatchUserRequest(id=user_id), metadata=moderator)
+            for client in (here, there)
+            for user_id in (ann.user_id, bob.id)
+        ]
+        for watch in watches:
+            await anext(watch)
+
+        await here.update_user(UpdateUserRequest(id=bob.id, role=Role.USER), metadata=admin)
+        async with asyncio.timeout(5):
+            for watch in (watches[0], watches[2]):
+                with pytest.raises(PermissionDeniedError):
+                    await anext(watch)
+            for watch in (watches[1], watches[3]):
+                await anext(watch)
+
+        await auth.sign_out(SignOutRequest(refresh_token=session.refresh_token))
+        async with asyncio.timeout(5):
+            for watch in (watches[1], watches[3]):
+                with pytest.raises(UnauthenticatedError):
+                    await anext(watch)
 
 
 # The command line
