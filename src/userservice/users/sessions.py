@@ -29,8 +29,8 @@ from userservice.users.errors import (
 from userservice.users.passwords import PasswordHasher
 from userservice.users.storage.accounts import AccountRepository, Credentials, Session
 
-SESSION_CLAIM: Final = "session"
-"""The claim of an access token that names its session."""
+SESSION_CLAIM: Final = "userservice_session"
+"""The claim of an access token that names its session; other issuers have none of this name."""
 
 UNUSED_MAX: Final = datetime.timedelta(days=30)
 """How long a refresh token is good."""
@@ -45,6 +45,7 @@ WAITING_MAX: Final = 100
 """How many passwords may wait to be verified; beyond, the next is refused at once."""
 
 _HALF_BYTES: Final = 32
+_NAME_BYTES: Final = 16  # the name is in each access token
 _BUSY_S: Final = 5.0
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -251,7 +252,7 @@ def _hash(half: str) -> bytes:
 
 
 def _session_id(family: str) -> str:
-    return _hash(family).hex()
+    return _hash(family)[:_NAME_BYTES].hex()
 
 
 def _expiry() -> datetime.datetime:
