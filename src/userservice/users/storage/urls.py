@@ -12,6 +12,11 @@ from userservice.users.storage.sqlite import SqliteRepository
 _FORMS = "sqlite:///users.db (in the working folder), sqlite:////var/lib/users.db, or memory:"
 
 
+def is_in_memory(url: str) -> bool:
+    """Whether this database belongs to one process, and ends with it."""
+    return url in ("memory:", "sqlite:///:memory:")
+
+
 class Repository(UserRepository, KeyRepository, Protocol):
     """What every database must do."""
 
@@ -31,7 +36,7 @@ def open_repository(url: str, committed: Committed, *, new: bool = True) -> Repo
         StorageUnusableError: the URL is of no known form, or its database cannot
             be used.
     """
-    if url in ("memory:", "sqlite:///:memory:"):
+    if is_in_memory(url):
         if not new:
             raise StorageUnusableError("a database in memory belongs to the process that has it")
         return SqliteRepository(None, committed)
