@@ -278,6 +278,8 @@ async def answer(peer: Peer, stream: http2.Stream) -> Mapping[str, str]:
                         return fields | dict(event.headers.fields)
                     case http2.StreamReset() if event.stream is stream:
                         return {"reset": str(event.code)}
+            if peer.lost:
+                return {"reset": "with the connection"}
             await asyncio.sleep(0)
 
 
@@ -293,6 +295,17 @@ async def test_there_is_no_way_around_by_name(serve: Serve, stock: Stock) -> Non
         named = {":path": path, "authorization": f"Bearer {token}"}
         fields = await answer(peer, peer.call("", GetStockRequest(item="four"), **named))
         assert "reset" in fields or fields["grpc-status"] == "12", (path, fields)
+
+
+async def test_what_is_too_large_is_refused(serve: Serve, stock: Stock) -> None:
+    """By authentication, or before, where it is no list of header fields that is taken."""
+    for size, text in ((9_000, "A"), (2**15, "A."), (2**20, "A"), (1_000, "\u00e9"), (0, "")):
+        peer = serve(middleware=[authentication()])
+        fields = {"authorization": f"Bearer {text * size}".strip()}
+        stream = peer.call("GetStock", GetStockRequest(item="four"), **fields)
+        got = await answer(peer, stream)
+        assert "reset" in got or got[":status"] == "431" or got["grpc-status"] == "16", (size, got)
+    assert stock.seen == []
 
 
 async def test_there_is_no_way_around_by_headers(serve: Serve, stock: Stock) -> None:

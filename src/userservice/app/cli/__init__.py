@@ -1,14 +1,14 @@
-"""The command line: ``userservice serve``, ``users``, ``chat``, and others.
+"""The command line: ``userservice serve``, ``users``, and the others.
 
 A mistake is one line on standard error and a status, never a traceback;
 ``statuses.py`` says which.
 """
 
-import importlib
 import io
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 import click
@@ -17,9 +17,10 @@ from userservice.app.cli import statuses
 from userservice.app.cli.output import complain
 from userservice.rpc import RpcError
 
+# Each is in the module of its name.
+_COMMANDS = ("serve", "users", "chat", "signin", "admin", "tokens", "keys", "doctor")
 _STANDARD_OUTPUT = 1
 _STANDARD_ERROR = 2
-_NAMES = ("serve", "users", "chat", "doctor", "signin", "admin", "tokens", "keys")
 
 
 class _Commands(click.Group):
@@ -27,15 +28,13 @@ class _Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
-        return list(_NAMES)
+        return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         del ctx
-        if cmd_name not in _NAMES:
+        if cmd_name not in _COMMANDS:
             return None
-        # Each is in a module of its name.
-        module = importlib.import_module(f"userservice.app.cli.{cmd_name}")
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
