@@ -294,7 +294,7 @@ def test_tokens_of_others_and_certificates(
         *("--auth", "--port=0", f"--database={database_of(processes.folder)}"),
         *(f"--jwt-public-key={file}", "--jwt-issuer=https://us.example", "--jwt-audience=users"),
         *(f"--tls-cert={server_files.cert}", f"--tls-key={server_files.key}"),
-        f"--tls-client-ca={authority.file}",
+        *(f"--tls-client-ca={authority.file}", "--certificate-role=email:me@example.com=MODERATOR"),
     )
     target = address(process)
     me = authority.sign("me", "me@example.com")
