@@ -36,7 +36,8 @@ from userservice.app.cli import main
 from userservice.app.serve import ServeSettings, TlsFiles, running_server
 from userservice.rpc import connect
 from userservice.users import model
-from userservice.users.model import NewUser
+from userservice.users.api_tokens import new_api_token
+from userservice.users.model import NewUser, UserUpdate
 from userservice.users.passwords import PasswordHasher
 from userservice.users.storage.urls import open_repository
 
@@ -150,6 +151,22 @@ async def test_certificates_have_the_roles_of_the_settings(database: str, tmp_pa
                 assert page.total_count == 1
                 with pytest.raises(PermissionDeniedError):
                     await client.delete_user(DeleteUserRequest(id=page.users[0].id))
+
+
+async def test_an_api_token_acts_as_its_owner(secured: str, database: str) -> None:
+    """With the role that the owner has now."""
+    repository = open_repository(database, lambda _changes: None)
+    ann = await repository.credentials("ann@example.com")
+    assert ann is not None
+    token, text = new_api_token(ann.user_id, "nightly", None)
+    await repository.add_api_token(token)
+    async with UserServiceClient(secured, token=text) as client:
+        await client.list_users(ListUsersRequest())
+        await repository.update(ann.user_id, UserUpdate(role=model.Role.USER))
+        with pytest.raises(PermissionDeniedError):
+            await client.list_users(ListUsersRequest())
+        await client.get_user(GetUserRequest(id=ann.user_id))
+    await repository.close()
 
 
 async def test_an_open_call_hears_of_its_caller_from_every_worker(

@@ -34,12 +34,14 @@ from userservice import (
     WatchUserRequest,
 )
 from userservice import User as UserMessage
-from userservice.rpc import Call, Server
+from userservice._gen.userservice.v1 import UserServiceStub
+from userservice.rpc import Call, Server, Stub
 from userservice.rpc.details import ErrorInfo, RetryInfo
 from userservice.rpc.jwt import HS256, JwtIssuer, JwtVerifier, Keys, VerifyingKey
 from userservice.rpc.middleware import Middleware
 from userservice.rpc.middleware.authentication import NO_SECRETS, Authentication, Jwts
 from userservice.rpc.subject import Subject, SubjectKind
+from userservice.rpc.testing import ChannelFor
 from userservice.users import model, policy
 from userservice.users.auth_service import AuthService
 from userservice.users.authorization import Authorization
@@ -196,6 +198,22 @@ async def test_without_a_token_there_is_sign_in_alone(stand: Stand) -> None:
         await stand.auth(stand.anybody).refresh(RefreshRequest(refresh_token="wrong"))
     assert reason(failure.value) == "SESSION_ENDED"
     await stand.auth(stand.anybody).sign_out(SignOutRequest(refresh_token="wrong"))
+
+
+async def test_without_authentication_before_it_nobody_is_let_in(
+    repository: Repository, feed: LocalFeed
+) -> None:
+    """But for what anybody may call."""
+    authorization = Authorization(repository, feed, exempt=policy.OPEN, certificates={})
+    users = UserService(repository, feed, FastHasher(), Tokens(KEY))
+
+    class Users(Stub, UserServiceStub):
+        """Every method of the contract."""
+
+    options = {"error_mapping": rpc_error, "middleware": [authorization]}
+    async with ChannelFor([users], **options) as channel:
+        with pytest.raises(UnauthenticatedError):
+            await Users(channel).list_users(ListUsersRequest())
 
 
 async def test_a_refused_batch_ends_before_its_first_item(stand: Stand) -> None:
