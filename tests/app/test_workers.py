@@ -516,7 +516,7 @@ async def test_what_the_system_has_no_room_for_is_tried_again(
 
 
 async def test_a_burst_waits_until_workers_take_it(settings: ServeSettings) -> None:
-    """Few connections are on their way to a worker; in the end, all have their share."""
+    """Few connections are on their way to a worker; in the end, all are taken."""
     async with supervised(settings) as (made, target):
         processes = tuple(made._processes)
         for process in processes:
@@ -531,8 +531,13 @@ async def test_a_burst_waits_until_workers_take_it(settings: ServeSettings) -> N
             for process in processes:
                 assert process.pid is not None
                 os.kill(process.pid, signal.SIGCONT)
-            await until(lambda: [process.ledger.load for process in processes] == [30, 30])
-        await until(lambda: [process.ledger.load for process in processes] == [0, 0])
+            await until(
+                lambda: (
+                    sum(process.ledger.load for process in processes) == 60
+                    and all(process.ledger.oldest is None for process in processes)
+                )
+            )
+        await until(lambda: sum(process.ledger.load for process in processes) == 0)
 
 
 async def test_what_a_hung_worker_was_handed_another_one_takes(
