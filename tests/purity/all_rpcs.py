@@ -13,26 +13,33 @@ import sys
 from pathlib import Path
 
 from userservice import (
+    AuthServiceClient,
     ChatMessage,
     CreateUserRequest,
     DeleteUserRequest,
     GetUserRequest,
     ListUsersRequest,
+    SignInRequest,
     UpdateUserRequest,
     UserServiceClient,
     WatchUserRequest,
 )
 from userservice.users.model import NewUser, Role
-from userservice.users.signing_keys import SigningKeys
+from userservice.users.passwords import PasswordHasher
 from userservice.users.storage.urls import open_repository
 
 SERVE = [sys.executable, "-m", "userservice", "serve"]
 DATABASE = "sqlite:///pure.db"
+ADMIN, PASSWORD = "root@localhost.test", "longenough"
 
 
 async def call_everything(target: str) -> None:
     """Call each method of the contract once, as an admin who has signed in."""
-    async with UserServiceClient(target, token=await admin_token()) as client:
+    await make_admin()
+    async with UserServiceClient(target) as client:
+        credentials = SignInRequest(email=ADMIN, password=PASSWORD)
+        session = await AuthServiceClient(client.channel).sign_in(credentials)
+    async with UserServiceClient(target, token=session.access_token) as client:
         request = CreateUserRequest(email="ann@example.com", name="Ann", password="longenough")
         ann = await client.create_user(request)
         assert await client.get_user(GetUserRequest(id=ann.id)) == ann
@@ -46,20 +53,19 @@ async def call_everything(target: str) -> None:
         assert batch.created_count == 10
         page = await client.list_users(ListUsersRequest(filter="email:example", order_by="name"))
         assert page.total_count == 11
-        async with client.chat([ChatMessage(sender_id="ann", text="hi")]) as lines:
+        async with client.chat([ChatMessage(sender_id=session.user_id, text="hi")]) as lines:
             assert [line.text async for line in lines] == ["hi"]
         await client.delete_user(DeleteUserRequest(id=ann.id))
 
 
-async def admin_token() -> str:
-    """Make an admin in the database, and return a token as a sign-in gives it."""
+async def make_admin() -> None:
+    """Store an admin, as `userservice admin create` does."""
+    hasher = PasswordHasher()
+    new = NewUser(ADMIN, "Root", Role.ADMIN, await hasher.hash(PASSWORD))
+    hasher.close()
     repository = open_repository(DATABASE, lambda _changes: None)
-    [root] = await repository.create([NewUser("root@localhost.test", "Root", Role.ADMIN)])
-    assert root is not None
-    keys = SigningKeys(repository)
-    await keys.read()
+    await repository.create([new])
     await repository.close()
-    return keys.issue(root.id)
 
 
 def shared_objects(maps: str) -> set[str]:
