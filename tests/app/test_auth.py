@@ -157,12 +157,12 @@ def database_of(folder: Path) -> str:
     return f"sqlite:///{folder}/users.db"
 
 
-def new_user(folder: Path, email: str = "Ann@example.com") -> str:
+def new_user(folder: Path, email: str = "Ann@example.com", role: Role = Role.USER) -> str:
     """Create a user behind the server's back, and return the id."""
 
     async def create() -> str:
         repository = open_repository(database_of(folder), lambda _changes: None)
-        [user] = await repository.create([NewUser(email, "Ann", Role.USER)])
+        [user] = await repository.create([NewUser(email, "Ann", role)])
         await repository.close()
         assert user is not None
         return user.id

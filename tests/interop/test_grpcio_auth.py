@@ -12,6 +12,8 @@ from tests.app.test_auth import database_of, new_user, signed_for
 from tests.interop.conftest import PATIENCE_S, ServerProgram
 from tests.interop.test_grpcio_errors import failed
 
+from userservice.users.model import Role
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -23,7 +25,7 @@ def test_grpcio_says_who_calls(
     contract: Contract, server_files: Files, authority: Authority, tmp_path: Path
 ) -> None:
     """By access tokens, over TLS; unary, in streams, and with asyncio."""
-    ann = new_user(tmp_path)
+    ann = new_user(tmp_path, role=Role.MODERATOR)
     token = signed_for(tmp_path, ann)
     options = ["--auth", f"--tls-cert={server_files.cert}", f"--tls-key={server_files.key}"]
     options += ["--port=0", f"--database={database_of(tmp_path)}"]
