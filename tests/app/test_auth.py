@@ -126,8 +126,10 @@ def test_a_server_that_is_open_to_all_does_not_start(processes: Processes) -> No
     stopped(process, signal.SIGTERM)
 
 
-def test_options_that_do_not_go_together(processes: Processes, tmp_path: Path) -> None:
+def test_options_that_do_not_go_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Are one line."""
+    # What is said of keys comes after the logs are set up, which are those of this process here.
+    monkeypatch.setattr("userservice.app.cli.serve.configure_logs", lambda *_settings: None)
     file = tmp_path / "key.pem"
     file.write_text("-----BEGIN PUBLIC KEY-----\n")
     named = ("--jwt-issuer=us", "--jwt-audience=users")
