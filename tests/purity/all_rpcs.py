@@ -71,7 +71,7 @@ def shared_objects(maps: str) -> set[str]:
 
 def own_objects() -> set[str]:
     """What an interpreter loads that imports the same of the standard library, and nothing else."""
-    importlib.import_module("userservice.app.serve")  # what the server imports besides
+    importlib.import_module("userservice.app.cli.serve")  # what the server imports besides
     modules = sorted(name for name in sys.modules if name in sys.stdlib_module_names)
     program = f"import {', '.join(modules)}; print(open('/proc/self/maps').read())"
     bare = [sys.executable, "-I", "-S", "-W", "ignore", "-c", program]
