@@ -165,8 +165,8 @@ def name_of(identity: Identity) -> str:
 class Authentication(Middleware):
     """Serves no call before it is known who makes it: sets `Call.subject`.
 
-    A method that does not exist is refused like any other: who is not known is not told
-    which methods there are.
+    A method that does not exist is refused like any other: who is not known learns nothing
+    by asking.
 
     Args:
         authenticators: asked in their order; the first that finds somebody decides.

@@ -37,11 +37,11 @@ from userservice import (
     UserServiceClient,
     WatchUserRequest,
 )
-from userservice.app import link, supervisor, worker_process
 from userservice.app.cli import userservice as command_line
 from userservice.app.serve import ServeError, ServeSettings
-from userservice.app.supervisor import Supervisor
-from userservice.app.worker_process import WorkerProcess
+from userservice.app.workers import link, process, supervisor
+from userservice.app.workers.process import WorkerProcess
+from userservice.app.workers.supervisor import Supervisor
 from userservice.rpc import UnavailableError
 from userservice.rpc.tls import client_context
 
@@ -544,7 +544,7 @@ async def test_what_a_hung_worker_was_handed_another_one_takes(
     settings: ServeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is killed in the end, and no connection is lost with it."""
-    monkeypatch.setattr(worker_process, "_HUNG_S", 0.2)
+    monkeypatch.setattr(process, "_HUNG_S", 0.2)
     async with supervised(settings) as (made, target):
         hung = next(iter(made._processes))
         assert hung.pid is not None
