@@ -85,6 +85,8 @@ from userservice.users.errors import (
 from userservice.users.status import rpc_error
 from userservice.users.storage.accounts import SESSIONS_MAX
 
+pytestmark = pytest.mark.once
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
