@@ -24,7 +24,11 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 GENERATED = {
     Path("src/userservice/_gen"): (
         Path("proto"),
-        ["userservice/v1/user_service.proto", "grpc/health/v1/health.proto"],
+        [
+            "userservice/v1/user_service.proto",
+            "userservice/v1/auth_service.proto",
+            "grpc/health/v1/health.proto",
+        ],
         ["google/rpc/status.proto", "google/rpc/error_details.proto"],
     ),
     # Apart: whoever imports the client need not wait for these classes.

@@ -11,6 +11,7 @@ from grpclib.events import SendRequest, listen
 
 import userservice
 from userservice import (
+    AuthServiceClient,
     ChatMessage,
     CreateUserRequest,
     GetUserRequest,
@@ -163,11 +164,12 @@ def test_a_wrong_target_is_said_at_once() -> None:
         asyncio.run(connect())
 
 
-def test_every_public_name_is_there_and_typed() -> None:
-    """What __all__ names exists; every method of the client has complete annotations."""
+@pytest.mark.parametrize("client_type", [UserServiceClient, AuthServiceClient])
+def test_every_public_name_is_there_and_typed(client_type: type) -> None:
+    """What __all__ names exists; every method of a client has complete annotations."""
     for name in userservice.__all__:
         assert hasattr(userservice, name)
-    for name, method in inspect.getmembers(UserServiceClient, inspect.isfunction):
+    for name, method in inspect.getmembers(client_type, inspect.isfunction):
         if name.startswith("_"):
             continue
         hints: dict[str, Any] = typing.get_type_hints(

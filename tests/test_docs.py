@@ -46,16 +46,44 @@ from userservice.app.cli import statuses
 from userservice.app.cli import userservice as command_line
 from userservice.app.doctor.findings import Step
 from userservice.app.doctor.words import WORDS
-from userservice.rpc import Limits, channelz, details, health, reflection, testing
-from userservice.users import chat, creation, filter, order, rules, watch  # noqa: A004  # a module
+from userservice.rpc import (
+    Limits,
+    channelz,
+    details,
+    health,
+    jwks,
+    jwt,
+    public_keys,
+    reflection,
+    subject,
+    testing,
+)
+from userservice.rpc.middleware import authentication, bearer
+from userservice.users import (
+    attempts,
+    chat,
+    creation,
+    filter,  # noqa: A004  # a module
+    order,
+    policy,
+    rules,
+    sessions,
+    watch,
+)
 from userservice.users.errors import (
     EmailTakenError,
     InvalidRequestError,
+    NotAllowedError,
+    SessionEndedError,
+    SignInFailedError,
     StorageUnavailableError,
+    TooManyAttemptsError,
+    UserGoneError,
     UserNotFoundError,
     UsersError,
 )
 from userservice.users.status import rpc_error
+from userservice.users.storage.accounts import SESSIONS_MAX
 
 pytestmark = pytest.mark.once
 
@@ -642,6 +670,7 @@ def test_every_limit_is_in_the_reference() -> None:
         ("Batch", "failed_emails", [creation._FAILED_MAX, rules.EMAIL_MAX]),
         ("Chat", "sender_id", [rules.SENDER_MAX]),
         ("Chat", "text", [rules.CHAT_TEXT_MAX]),
+        ("Sign-in", "new_password", [rules.PASSWORD_MIN, rules.PASSWORD_MAX]),
     ],
 )
 def test_the_numbers_of_the_rules_are_those_of_the_code(
@@ -687,6 +716,11 @@ def test_filters_and_orders_are_read(title: str, parse: Callable[[str], object])
         UserNotFoundError("nobody"),
         EmailTakenError("ann@example.com"),
         StorageUnavailableError(),
+        NotAllowedError("do this", "others"),
+        SignInFailedError(),
+        SessionEndedError(),
+        UserGoneError(),
+        TooManyAttemptsError(1),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -715,7 +749,10 @@ def test_every_status_is_in_the_reference() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    [userservice, rpc, channelz, details, health, reflection, testing],
+    [
+        *(userservice, rpc, channelz, details, health, reflection, testing),
+        *(subject, jwt, public_keys, jwks, authentication, bearer),
+    ],
     ids=lambda module: module.__name__,
 )
 def test_public_names_are_in_the_reference(module: Any) -> None:
@@ -724,6 +761,37 @@ def test_public_names_are_in_the_reference(module: Any) -> None:
     assert sorted(codes_of([row])[0] for row in rows) == sorted(module.__all__)
     assert all(row[1] for row in rows)
     assert [name for name in module.__all__ if not hasattr(module, name)] == []
+
+
+def test_the_policy_is_in_the_reference() -> None:
+    """A row for each of the table's, in its order, with the same cells; and what is open."""
+    rows = rows_of(section_of(REFERENCE / "policy.md", "The table"))
+    assert rows == [
+        [
+            f"`{key.removeprefix('/userservice.v1.')}`",
+            *(rule.of(role).value for role in policy.RANKS),
+        ]
+        for key, rule in policy.POLICY.items()
+    ]
+    text = section_of(REFERENCE / "policy.md", "The table")
+    assert all(f"`{method.rpartition('/')[2]}`" in text for method in policy.OPEN)
+
+
+def test_the_numbers_of_sign_in_are_those_of_the_code() -> None:
+    """Of the rules, and of what is written for who signs in."""
+    text = " ".join(section_of(REFERENCE / "rules.md", "Sign-in").split())
+    of_email, of_peer = sessions.OF_EMAIL, sessions.OF_PEER
+    for phrase in [
+        f"at most {SESSIONS_MAX} sessions",
+        f"good for {sessions.UNUSED_MAX.days} days",
+        f"tried {of_email.at_once} times, and then once in {of_email.every_s} seconds",
+        f"it is {of_peer.at_once} times, and once in {of_peer.every_s} seconds",
+        f"{attempts.KEPT_MAX:,} of each",
+    ]:
+        assert phrase in text, phrase
+    howto = " ".join(prose_of(DOCS / "howto/sign-in.md").split())
+    assert f"After {of_email.at_once} wrong passwords" in howto
+    assert f"after {of_peer.at_once} from one address" in howto
 
 
 def test_the_official_cases_are_in_the_reference() -> None:

@@ -3,20 +3,28 @@
 from userservice._gen.google.protobuf import Empty, FieldMask
 from userservice._gen.userservice.v1 import (
     BatchCreateUsersResponse,
+    ChangePasswordRequest,
+    ChangePasswordResponse,
     ChatMessage,
     CreateUserRequest,
     DeleteUserRequest,
     GetUserRequest,
     ListUsersRequest,
     ListUsersResponse,
+    RefreshRequest,
+    RefreshResponse,
     Role,
+    SignInRequest,
+    SignInResponse,
+    SignOutRequest,
+    SignOutResponse,
     UpdateUserRequest,
     User,
     UserEvent,
     UserEventEventType,
     WatchUserRequest,
 )
-from userservice.client import UserServiceClient
+from userservice.client import AuthServiceClient, UserServiceClient
 from userservice.rpc.errors import (
     AbortedError,
     AlreadyExistsError,
@@ -36,14 +44,18 @@ from userservice.rpc.errors import (
     UnimplementedError,
     UnknownError,
 )
+from userservice.rpc.middleware.bearer import TokenError
 from userservice.rpc.target import TargetError
 from userservice.rpc.tls import TlsError, client_context
 
 __all__ = [
     "AbortedError",
     "AlreadyExistsError",
+    "AuthServiceClient",
     "BatchCreateUsersResponse",
     "CancelledError",
+    "ChangePasswordRequest",
+    "ChangePasswordResponse",
     "ChatMessage",
     "CreateUserRequest",
     "DataLossError",
@@ -60,11 +72,18 @@ __all__ = [
     "NotFoundError",
     "OutOfRangeError",
     "PermissionDeniedError",
+    "RefreshRequest",
+    "RefreshResponse",
     "ResourceExhaustedError",
     "Role",
     "RpcError",
+    "SignInRequest",
+    "SignInResponse",
+    "SignOutRequest",
+    "SignOutResponse",
     "TargetError",
     "TlsError",
+    "TokenError",
     "UnauthenticatedError",
     "UnavailableError",
     "UnimplementedError",

@@ -10,6 +10,7 @@ from betterproto2.grpclib.grpclib_client import MetadataLike
 from grpclib.metadata import Deadline
 
 from userservice._gen.userservice.v1 import (
+    AuthServiceStub,
     ChatMessage,
     ListUsersRequest,
     User,
@@ -17,8 +18,9 @@ from userservice._gen.userservice.v1 import (
     UserServiceStub,
     WatchUserRequest,
 )
-from userservice.rpc import Encoding, Keepalive, Limits, ResponseStream, Stub, connect
+from userservice.rpc import Channel, Encoding, Keepalive, Limits, ResponseStream, Stub, connect
 from userservice.rpc.limits import DEFAULT_LIMITS
+from userservice.rpc.middleware.bearer import BearerToken
 
 _SERVICE = "/userservice.v1.UserService"
 
@@ -38,9 +40,12 @@ class UserServiceClient(Stub, UserServiceStub):
         compression: what requests are compressed with.
         tls: for a server with TLS: what ``userservice.rpc.client_context`` returns.
         tls_server_name: the name that its certificate is for, where the target has another.
+        token: says who calls: it goes with every call that has no ``authorization`` of its own.
+        allow_plaintext_token: whether it may go to other machines without TLS.
 
     Raises:
         TargetError: the target is none of these.
+        TokenError: the token is none, or others could read it on its way.
     """
 
     def __init__(
@@ -54,7 +59,13 @@ class UserServiceClient(Stub, UserServiceStub):
         compression: Encoding | None = None,
         tls: ssl.SSLContext | None = None,
         tls_server_name: str | None = None,
+        token: str | None = None,
+        allow_plaintext_token: bool = False,
     ) -> None:
+        middleware = []
+        if token is not None:
+            plaintext = allow_plaintext_token
+            middleware.append(BearerToken.to(target, tls, token, plaintext=plaintext))
         channel = connect(
             target,
             keepalive=keepalive,
@@ -62,6 +73,7 @@ class UserServiceClient(Stub, UserServiceStub):
             compression=compression,
             tls=tls,
             tls_server_name=tls_server_name,
+            middleware=middleware,
         )
         super().__init__(channel, timeout_s=timeout_s, metadata=metadata)
 
@@ -155,3 +167,24 @@ class UserServiceClient(Stub, UserServiceStub):
             if not page.next_page_token:
                 return
             request = replace(request, page_token=page.next_page_token)
+
+
+class AuthServiceClient(Stub, AuthServiceStub):
+    """Signs users in and out, on the connection of a ``UserServiceClient`` or another channel.
+
+    Every failure is an ``RpcError``, of the class of its status.
+
+    Args:
+        channel: what ``connect`` returns, or the ``channel`` of a client.
+        timeout_s: how long a call may take, in seconds; None for no limit.
+        metadata: what is sent with every call.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        *,
+        timeout_s: float | None = 30,
+        metadata: MetadataLike | None = None,
+    ) -> None:
+        super().__init__(channel, timeout_s=timeout_s, metadata=metadata)

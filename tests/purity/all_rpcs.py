@@ -13,20 +13,33 @@ import sys
 from pathlib import Path
 
 from userservice import (
+    AuthServiceClient,
     ChatMessage,
     CreateUserRequest,
     DeleteUserRequest,
     GetUserRequest,
     ListUsersRequest,
+    SignInRequest,
     UpdateUserRequest,
     UserServiceClient,
     WatchUserRequest,
 )
+from userservice.users.model import NewUser, Role
+from userservice.users.passwords import PasswordHasher
+from userservice.users.storage.urls import open_repository
+
+SERVE = [sys.executable, "-m", "userservice", "serve"]
+DATABASE = "sqlite:///pure.db"
+ADMIN, PASSWORD = "root@localhost.test", "longenough"
 
 
 async def call_everything(target: str) -> None:
-    """Call each method of the contract once."""
+    """Call each method of the contract once, as an admin who has signed in."""
+    await make_admin()
     async with UserServiceClient(target) as client:
+        credentials = SignInRequest(email=ADMIN, password=PASSWORD)
+        session = await AuthServiceClient(client.channel).sign_in(credentials)
+    async with UserServiceClient(target, token=session.access_token) as client:
         request = CreateUserRequest(email="ann@example.com", name="Ann", password="longenough")
         ann = await client.create_user(request)
         assert await client.get_user(GetUserRequest(id=ann.id)) == ann
@@ -40,9 +53,19 @@ async def call_everything(target: str) -> None:
         assert batch.created_count == 10
         page = await client.list_users(ListUsersRequest(filter="email:example", order_by="name"))
         assert page.total_count == 11
-        async with client.chat([ChatMessage(sender_id="ann", text="hi")]) as lines:
+        async with client.chat([ChatMessage(sender_id=session.user_id, text="hi")]) as lines:
             assert [line.text async for line in lines] == ["hi"]
         await client.delete_user(DeleteUserRequest(id=ann.id))
+
+
+async def make_admin() -> None:
+    """Store an admin, as `userservice admin create` does."""
+    hasher = PasswordHasher()
+    new = NewUser(ADMIN, "Root", Role.ADMIN, await hasher.hash(PASSWORD))
+    hasher.close()
+    repository = open_repository(DATABASE, lambda _changes: None)
+    await repository.create([new])
+    await repository.close()
 
 
 def shared_objects(maps: str) -> set[str]:
@@ -54,7 +77,7 @@ def shared_objects(maps: str) -> set[str]:
 
 def own_objects() -> set[str]:
     """What an interpreter loads that imports the same of the standard library, and nothing else."""
-    importlib.import_module("userservice.app.serve")  # what the server imports besides
+    importlib.import_module("userservice.app.cli.serve")  # what the server imports besides
     modules = sorted(name for name in sys.modules if name in sys.stdlib_module_names)
     program = f"import {', '.join(modules)}; print(open('/proc/self/maps').read())"
     bare = [sys.executable, "-I", "-S", "-W", "ignore", "-c", program]
@@ -64,7 +87,7 @@ def own_objects() -> set[str]:
 def main() -> None:
     """Serve in another process, call from this one, and look at both."""
     server = subprocess.Popen(
-        [sys.executable, "-m", "userservice", "serve", "--port=0", "--database=sqlite:///pure.db"],
+        [*SERVE, "--auth", "--port=0", f"--database={DATABASE}"],
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -6,8 +6,7 @@ import pytest
 
 from userservice.users.feed import LocalFeed
 from userservice.users.model import Change, NewUser, Role, User
-from userservice.users.storage.repository import UserRepository
-from userservice.users.storage.urls import open_repository
+from userservice.users.storage.urls import Repository, open_repository
 from userservice.users.watch import user_topic
 
 
@@ -18,7 +17,7 @@ def feed() -> LocalFeed:
 
 
 @pytest.fixture
-async def repository(feed: LocalFeed) -> AsyncIterator[UserRepository]:
+async def repository(feed: LocalFeed) -> AsyncIterator[Repository]:
     """A repository in memory that tells the feed of its commits."""
 
     def publish(changes: Sequence[Change]) -> None:
@@ -31,7 +30,7 @@ async def repository(feed: LocalFeed) -> AsyncIterator[UserRepository]:
 
 
 @pytest.fixture
-async def ann(repository: UserRepository) -> User:
+async def ann(repository: Repository) -> User:
     """A user."""
     [user] = await repository.create([NewUser("ann@example.com", "Ann", Role.USER)])
     assert user is not None

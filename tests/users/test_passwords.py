@@ -4,6 +4,9 @@ import asyncio
 import base64
 import hashlib
 import time
+from typing import Any
+
+import pytest
 
 from userservice.users.passwords import PasswordHasher
 
@@ -48,3 +51,33 @@ async def test_the_event_loop_runs_while_passwords_are_hashed() -> None:
     await hashing
     hasher.close()
     assert slowest < 0.25
+
+
+async def test_a_password_is_verified() -> None:
+    """By its hash, with the parameters that it was made with, also older ones."""
+    hasher = PasswordHasher()
+    text = await hasher.hash("correct horse ß")
+    assert await hasher.verify("correct horse ß", text)
+    assert not await hasher.verify("correct horse s", text)
+    key = hashlib.scrypt(b"old", salt=b"salt", n=2, r=1, p=1, dklen=32)
+    older = f"scrypt$2$1$1${base64.b64encode(b'salt').decode()}${base64.b64encode(key).decode()}"
+    assert await hasher.verify("old", older)
+    hasher.close()
+
+
+async def test_where_there_is_no_hash_as_much_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One scrypt with the same parameters, and no password is right."""
+    made: list[dict[str, int]] = []
+    scrypt = hashlib.scrypt
+
+    def counted(password: bytes, **parameters: Any) -> bytes:
+        made.append({name: parameters[name] for name in ("n", "r", "p", "dklen")})
+        return scrypt(password, **parameters)
+
+    monkeypatch.setattr(hashlib, "scrypt", counted)
+    hasher = PasswordHasher()
+    text = await hasher.hash("some password")
+    assert not await hasher.verify("another", text)
+    assert not await hasher.verify("another", None)
+    hasher.close()
+    assert made == [made[0]] * 3

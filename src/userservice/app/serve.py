@@ -11,6 +11,15 @@ from typing import TYPE_CHECKING
 import structlog
 
 from userservice.app import systemd
+from userservice.app.access import Access, access_of
+from userservice.app.auth import (
+    OF_THIS_MACHINE,
+    Auth,
+    AuthError,
+    AuthSettings,
+    authenticated,
+    require_authentication,
+)
 from userservice.app.listeners import ListenError, opened_sockets
 from userservice.rpc import Encoding, Keepalive, Lifetime, Limits, Server, Service, stop_signals
 from userservice.rpc.health import OVERALL, Health, ServiceCheck, ServiceStatus, polled
@@ -25,7 +34,7 @@ from userservice.users.passwords import CORES, PasswordHasher
 from userservice.users.service import UserService
 from userservice.users.status import rpc_error
 from userservice.users.storage.repository import UserRepository
-from userservice.users.storage.urls import open_repository
+from userservice.users.storage.urls import Repository, open_repository
 from userservice.users.tokens import Tokens
 from userservice.users.watch import user_topic
 
@@ -78,6 +87,7 @@ class ServeSettings:
         compression: what replies are compressed with, where the client reads it.
         workers: how many processes serve.
         channelz: whether to serve channelz, which tells who asks the addresses of all peers.
+        auth: who may call.
     """
 
     host: str = "127.0.0.1"
@@ -93,6 +103,7 @@ class ServeSettings:
     compression: Encoding | None = None
     workers: int = 1
     channelz: bool = False
+    auth: AuthSettings = OF_THIS_MACHINE
 
 
 async def serve(settings: ServeSettings, ready: Callable[[Sequence[str]], None]) -> None:
@@ -134,14 +145,16 @@ def listening_sockets(settings: ServeSettings) -> Iterator[Sequence[socket.socke
     """Open what the settings, or systemd, say to listen on; all is closed at the end.
 
     Raises:
-        ServeError: an address cannot be listened on.
+        ServeError: an address cannot be listened on, or whoever reaches it could do everything.
     """
+    mutual_tls = settings.tls is not None and settings.tls.client_ca is not None
     try:
         with opened_sockets(
             settings.host, settings.port, settings.unix, settings.unix_mode
         ) as sockets:
+            require_authentication(sockets, settings.auth, mutual_tls=mutual_tls)
             yield sockets
-    except ListenError as error:
+    except (ListenError, AuthError) as error:
         raise ServeError(str(error)) from error
 
 
@@ -175,7 +188,11 @@ async def wired_server(settings: ServeSettings, feed: ChangeFeed) -> AsyncIterat
         with closing(PasswordHasher(cores)) as hasher:
             tokens = Tokens(await _secret(repository))
             users = UserService(repository, feed, hasher, tokens)
-            async with _wired(users, repository, settings) as server:
+            async with (
+                _authenticated(settings, repository) as auth,
+                access_of(auth, repository, feed, hasher) as access,
+                _wired(users, repository, access, settings) as server,
+            ):
                 yield server
 
 
@@ -188,7 +205,7 @@ async def _secret(repository: UserRepository) -> bytes:
 
 
 @asynccontextmanager
-async def _opened(url: str, feed: ChangeFeed) -> AsyncIterator[UserRepository]:
+async def _opened(url: str, feed: ChangeFeed) -> AsyncIterator[Repository]:
     """Open the database, and let the feed carry its changes."""
 
     def publish(changes: Sequence[Change]) -> None:
@@ -207,9 +224,9 @@ async def _opened(url: str, feed: ChangeFeed) -> AsyncIterator[UserRepository]:
 
 @asynccontextmanager
 async def _wired(
-    users: UserService, repository: UserRepository, settings: ServeSettings
+    users: UserService, repository: Repository, access: Access, settings: ServeSettings
 ) -> AsyncIterator[Server]:
-    """Wire the users with health and reflection."""
+    """Wire the users with health, reflection, and what says who may call."""
 
     async def database_answers() -> bool:
         try:
@@ -222,28 +239,42 @@ async def _wired(
     database = ServiceCheck(database_answers, check_ttl=_CHECK_TTL_S)
     running = ServiceStatus()
     running.set(True)
-    health = Health({users: [database, running], OVERALL: [database, running]})
-    services: list[Service] = [users, health]
+    ours: list[Service] = [users, *access.services]
+    checks = [database, running]
+    health = Health({OVERALL: checks} | dict.fromkeys(ours, checks))
+    services = [*ours, health]
     channelz = _channelz() if settings.channelz else None
     if channelz is not None:
         services.append(channelz)
-    server = Server(
-        with_reflection(services),
-        error_mapping=rpc_error,
-        keepalive=settings.keepalive,
-        lifetime=settings.lifetime,
-        limits=settings.limits,
-        compression=settings.compression,
-    )
-    if channelz is not None:
-        channelz.add(server)
     async with polled(database):
+        server = Server(
+            with_reflection(services),
+            error_mapping=rpc_error,
+            keepalive=settings.keepalive,
+            lifetime=settings.lifetime,
+            limits=settings.limits,
+            compression=settings.compression,
+            middleware=access.middleware,
+        )
+        if channelz is not None:
+            channelz.add(server)
         try:
             yield server
         finally:
             running.set(False)
             await asyncio.sleep(_NOTICE_S)
             await server.drain(settings.drain_timeout_s)
+
+
+@asynccontextmanager
+async def _authenticated(
+    settings: ServeSettings, repository: Repository
+) -> AsyncIterator[Auth | None]:
+    try:
+        async with authenticated(settings.auth, repository) as auth:
+            yield auth
+    except AuthError as error:
+        raise ServeError(str(error)) from error
 
 
 def _channelz() -> "Channelz":

@@ -6,16 +6,19 @@ else; ``current_call()`` gives it the rest. Nothing is built before it is read.
 
 import math
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from grpclib.metadata import Deadline
 from grpclib.protocol import Peer
 from multidict import MultiDict
 
-from userservice.rpc.errors import Metadata
+from userservice.rpc.errors import Metadata, RpcError
 from userservice.rpc.identity import Identity
 from userservice.rpc.target import host_and_port
 from userservice.wire.compression import Encoding
+
+if TYPE_CHECKING:
+    from userservice.rpc.subject import Subject
 
 
 class ServedStream(Protocol):
@@ -52,11 +55,14 @@ class ServedStream(Protocol):
     def end_on_drain(self) -> None:
         """Let the call end as soon as the server drains."""
 
+    def break_off(self, error: Exception) -> None:
+        """Cancel the handler, once, and remember why."""
+
 
 class Call:
     """One call being served."""
 
-    __slots__ = ("_initial", "_stream", "_trailing", "method")
+    __slots__ = ("_initial", "_stream", "_trailing", "method", "subject")
 
     def __init__(self, stream: ServedStream, method: str) -> None:
         self._stream = stream
@@ -64,6 +70,8 @@ class Call:
         self._trailing: Metadata | None = None
         self.method = method
         """The method's path, such as ``/userservice.v1.UserService/GetUser``."""
+        self.subject: Subject | None = None
+        """Who calls, as authentication found it; None without, or where the method needs none."""
 
     @property
     def metadata(self) -> Metadata:
@@ -161,6 +169,13 @@ class Call:
             UnavailableError: the server drains already.
         """
         self._stream.end_on_drain()
+
+    def end(self, error: RpcError) -> None:
+        """End the call with an error, from outside of its handler, which is cancelled.
+
+        A call that is over stays as it is.
+        """
+        self._stream.break_off(error)
 
 
 _current: ContextVar[ServedStream] = ContextVar("current_call")

@@ -2,7 +2,7 @@
 
 import math
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Self, TypeVar, cast
 from weakref import WeakSet
@@ -23,6 +23,8 @@ from userservice.rpc.handshake import fault_of
 from userservice.rpc.lifetime import Keepalive
 from userservice.rpc.limits import DEFAULT_LIMITS, Limits
 from userservice.rpc.metadata import ACCEPT_ENCODING
+from userservice.rpc.middleware import ClientMiddleware
+from userservice.rpc.middleware.hooks import Hooks
 from userservice.rpc.target import parse_target
 from userservice.wire.compression import Encoding
 
@@ -50,6 +52,7 @@ class Channel(_seams.ChannelFace):
         compression: Encoding | None = None,
         tls: ssl.SSLContext | None = None,
         tls_server_name: str | None = None,
+        middleware: Sequence[ClientMiddleware] = (),
     ) -> None:
         parsed = parse_target(target)
         if tls_server_name is not None:
@@ -58,6 +61,7 @@ class Channel(_seams.ChannelFace):
         self.limits = limits
         self.handshake_s = limits.handshake_s
         self.compression = compression
+        self.hooks = Hooks(middleware) if middleware else None
         self.codec = MessageCodec()
         self.details_codec = StatusDetailsCodec()
         self._closed = False
@@ -219,6 +223,7 @@ def connect(
     compression: Encoding | None = None,
     tls: ssl.SSLContext | None = None,
     tls_server_name: str | None = None,
+    middleware: Sequence[ClientMiddleware] = (),
 ) -> Channel:
     """Return a channel to the target; any generated stub takes it.
 
@@ -232,6 +237,7 @@ def connect(
         compression: what requests are compressed with.
         tls: for a server with TLS: what ``client_context`` returns.
         tls_server_name: the name that its certificate is for, where the target has another.
+        middleware: what sees every call, in its order.
 
     Raises:
         TargetError: the text names no target.
@@ -244,4 +250,5 @@ def connect(
         compression=compression,
         tls=tls,
         tls_server_name=tls_server_name,
+        middleware=middleware,
     )

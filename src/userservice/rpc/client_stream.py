@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -25,6 +26,7 @@ from grpclib.protocol import Peer
 from multidict import MultiDict
 
 from userservice.rpc import _seams
+from userservice.rpc.client_call import ClientCall
 from userservice.rpc.client_connection import ClientConnection
 from userservice.rpc.deadlines import Deadlines
 from userservice.rpc.errors import (
@@ -40,6 +42,7 @@ from userservice.rpc.errors import (
 from userservice.rpc.exchange import UNTIMED_MAX, Exchange
 from userservice.rpc.limits import Limits
 from userservice.rpc.metadata import encode_metadata, read_metadata
+from userservice.rpc.middleware.hooks import Heard, Hooks
 from userservice.rpc.response import Outcome, Response, read_response, read_trailers
 from userservice.rpc.timeout import encode_timeout
 from userservice.wire import framing, http2
@@ -107,6 +110,10 @@ class Caller(Protocol):
     def limits(self) -> Limits:
         """How much is taken of the server."""
 
+    @property
+    def hooks(self) -> "Hooks[ClientCall] | None":
+        """The middleware; None where there is none."""
+
     def request_fields(
         self, path: str, timeout: str | None, encoding: Encoding | None
     ) -> tuple[tuple[str, str], ...]:
@@ -134,6 +141,8 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
     """
 
     connection: ClientConnection
+    _call: ClientCall | None = None  # for middleware
+    _heard: Heard
     _headers: http2.HeaderBlock | None = None
     _initial: Metadata | None = None
     _peer: Peer | None = None
@@ -201,6 +210,8 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
         if self.failure is not None:
             raise self.failure
         caller = self._caller
+        if caller.hooks is not None:
+            await self._enter(caller.hooks)
         if caller.events.hears[SendRequest]:
             await self._tell_request()
         metadata: Fields = ()
@@ -246,6 +257,14 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
         except TimeoutError as error:
             raise _deadline_passed() from error
 
+    async def _enter(self, hooks: "Hooks[ClientCall]") -> None:
+        """Tell middleware of the call, before it is sent."""
+        metadata: Metadata = MultiDict(self._request_metadata or ())
+        self._call = ClientCall(self._path, self._caller.target, metadata, self.deadline)
+        self._heard = Heard()
+        await hooks.enter(self._call, self._heard)
+        self._request_metadata = metadata
+
     async def _tell_request(self) -> None:
         (self._request_metadata,) = await self._caller.events.send_request(
             MultiDict(self._request_metadata or ()),
@@ -280,6 +299,8 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
         if not self._send_request_done:
             await self.send_request()
         end = end or not streaming
+        if self._call is not None and caller.hooks is not None:
+            caller.hooks.send(self._call, self._heard, message, len(data))
         await self._send(framing.frame(data), end_stream=end)
         self._send_message_done = True
         self._end_done = end
@@ -381,6 +402,8 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
             message = caller.codec.decode(data, self._recv_type)
         if caller.events.hears[RecvMessage]:
             (message,) = await caller.events.recv_message(message)
+        if self._call is not None and caller.hooks is not None:
+            caller.hooks.receive(self._call, self._heard, message, len(data))
         return message
 
     def _raise_again(self) -> None:
@@ -541,6 +564,23 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
             if self.stream.state is not _CLOSED:
                 self._reset()
             self.connection.release(self, self.stream)
+        if self._call is not None and self._caller.hooks is not None:
+            self._tell_end(self._caller.hooks, self._call)
+
+    def _tell_end(self, hooks: "Hooks[ClientCall]", call: ClientCall) -> None:
+        error = sys.exception()  # what the call is being left with
+        if error is None:
+            self._heard.within.close()
+        else:
+            self._heard.within.__exit__(type(error), error, error.__traceback__)
+        outcome = self._read_outcome()
+        if error is None and outcome is not None:
+            status, message = outcome.status, outcome.message
+        elif isinstance(error, GRPCError):
+            status, message = error.status, error.message
+        else:
+            status, message = Status.CANCELLED, None
+        hooks.end(call, self._heard, status, message)
 
     # What the connection tells
 

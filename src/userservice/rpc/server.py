@@ -17,6 +17,8 @@ from userservice.rpc.errors import UnimplementedError
 from userservice.rpc.lifetime import FOR_EVER, SERVER_KEEPALIVE, Keepalive, Lifetime
 from userservice.rpc.limits import DEFAULT_LIMITS, Limits
 from userservice.rpc.listening import Listening, address_of
+from userservice.rpc.middleware import Middleware
+from userservice.rpc.middleware.hooks import Hooks
 from userservice.rpc.request import Method
 from userservice.rpc.server_connection import ServerConnection
 from userservice.rpc.server_stream import ErrorMapping, Face
@@ -55,6 +57,7 @@ class Server(_seams.ServerFace):
         lifetime: how long connections may live.
         limits: how much is taken of clients.
         compression: what replies are compressed with, where the client reads it.
+        middleware: what sees every call, in its order.
     """
 
     connection_type: Callable[..., ServerConnection] = ServerConnection
@@ -70,6 +73,7 @@ class Server(_seams.ServerFace):
         lifetime: Lifetime = FOR_EVER,
         limits: Limits = DEFAULT_LIMITS,
         compression: Encoding | None = None,
+        middleware: Sequence[Middleware] = (),
     ) -> None:
         for service in services:
             _seams.close_response_generators(service)
@@ -85,7 +89,13 @@ class Server(_seams.ServerFace):
         self._lifetime = lifetime
         self._limits = limits
         self._face = Face(
-            self.codec, self.details_codec, self.events, error_mapping, limits, compression
+            self.codec,
+            self.details_codec,
+            self.events,
+            error_mapping,
+            limits,
+            compression,
+            Hooks(middleware) if middleware else None,
         )
         self._served = _Methods(
             {path: Method.of(handler) for path, handler in self.methods.items()}

@@ -39,6 +39,7 @@ from userservice.rpc.exchange import UNTIMED_MAX, Exchange
 from userservice.rpc.identity import Identity
 from userservice.rpc.limits import Limits
 from userservice.rpc.metadata import ACCEPT_ENCODING, encode_message, encode_metadata
+from userservice.rpc.middleware.hooks import Heard, Hooks
 from userservice.rpc.request import Request
 from userservice.wire import framing, http2
 from userservice.wire.compression import Encoding
@@ -57,6 +58,7 @@ ErrorMapping = Callable[[Exception], RpcError | None]
 _OK: Final = Status.OK  # through its class a member costs 0.15 us
 _OK_OUTCOME: Final[_Outcome] = (_OK, None, None)
 _BROKEN_OFF: Final[_Outcome] = (Status.UNKNOWN, "the call was broken off", None)
+_LEFT: Final[_Outcome] = (Status.CANCELLED, None, None)  # the client is gone
 _MESSAGE_MAX: Final = 4_096  # characters
 _OTHER_FIELDS: Final = 1_024  # bytes, of what comes with an error's text and details
 _OK_FIELDS: Final = (("grpc-status", "0"),)
@@ -74,6 +76,7 @@ class Face:
         error_mapping: says which status an exception of the domain ends a call with.
         limits: how much is taken of clients.
         compression: what replies are compressed with, where the client reads it.
+        hooks: the middleware; None where there is none.
     """
 
     codec: CodecBase
@@ -82,6 +85,7 @@ class Face:
     error_mapping: ErrorMapping
     limits: Limits
     compression: Encoding | None
+    hooks: "Hooks[Call] | None" = None
 
     @cached_property
     def reply_headers(self) -> dict[Encoding | None, _Fields]:
@@ -160,6 +164,10 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
     deadline_at = math.inf
     """When the call must be over, by the loop's clock."""
     task: "asyncio.Task[None] | None" = None
+    told: _Outcome | None = None
+    """The status that was sent."""
+    _heard: Heard  # where there is middleware
+    _messages_received = 0
 
     def __init__(  # not grpclib's: it copies what is looked up here
         self,
@@ -181,6 +189,8 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
             self.input_encoding = request.encoding
         if face.compression is not None:
             self.compression = face.compression
+        if face.hooks is not None:
+            self._heard = Heard()
 
     @property
     def limits(self) -> Limits:
@@ -256,6 +266,8 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
         if face.events.hears[RecvMessage]:
             (message,) = await face.events.recv_message(message)
         self._messages_received += 1
+        if face.hooks is not None:
+            face.hooks.receive(self.call, self._heard, message, len(data))
         return message
 
     async def _await_end(self) -> None:
@@ -305,7 +317,10 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
         """Send a message, waiting for room in the flow-control window."""
         face, method = self._face, self.request.method
         if not self._send_initial_metadata_done:
-            if self._call is None and not face.events.hears[SendInitialMetadata]:
+            call = self._call
+            if (call is None or not call.has_initial_metadata) and not face.events.hears[
+                SendInitialMetadata
+            ]:
                 self._begin_reply(())
             else:
                 await self.send_initial_metadata()
@@ -318,6 +333,8 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
             raise self.refuse_to_send(len(data))
         if self.output_encoding is not None:
             data = await self.compressed(data)
+        if face.hooks is not None:
+            face.hooks.send(self.call, self._heard, message, len(data))
         rest = self.send_now(framing.frame(data))
         del data  # a call that waits holds its message once, with the prefix
         if rest is not None:
@@ -353,6 +370,7 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
 
     def _send_status(self, outcome: _Outcome, metadata: Collection[tuple[str, str]]) -> None:
         """Send the trailers, or headers that are trailers too where there are none yet."""
+        self.told = outcome
         fields: _Fields = _OK_FIELDS
         if outcome is not _OK_OUTCOME:
             status, message, details = outcome
@@ -449,11 +467,10 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
                 if self.request.timeout_s == 0:
                     raise _DeadlinePassedError  # noqa: TRY301  # like one that passes later
                 enter_call(self)
-                if self._face.events.hears[RecvRequest]:
-                    serve = await self._tell_request()
-                    await serve(self)
-                else:
+                if self._face.hooks is None and not self._face.events.hears[RecvRequest]:
                     await self.request.method.serve(self)
+                else:
+                    await self._serve_heard()
             except BaseException as error:  # noqa: BLE001  # one that is no fault is raised again
                 outcome = self._outcome_of(error)
             final = self._final_outcome(outcome)
@@ -465,7 +482,9 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
         except asyncio.CancelledError:
             if self.failure is None:
                 raise
-            if not self._send_trailing_metadata_done and self.stream.can_send:
+            if not (self._send_trailing_metadata_done or self.connection.closed) and (
+                self.stream.can_send
+            ):
                 self._send_status(self._outcome_of_failure(outcome), ())
         except Exception:
             log.exception("the status of %s cannot be sent", self.request.path)
@@ -503,21 +522,36 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
         """Return the status of a call that broke off, whatever the handler made of it."""
         log.debug("%s was cancelled: %s", self.request.path, self.failure)  # ordinary life
         if isinstance(self.failure, GRPCError):
-            return self.failure.status, self.failure.message, None
+            return self.failure.status, self.failure.message, self.failure.details
         return outcome
 
     def _final_outcome(self, outcome: _Outcome) -> _Outcome | None:
         """Return what is to be said at the end; None where nothing is, or is said already."""
         if self.failure is not None:
             outcome = self._outcome_of_failure(outcome)
-        if self._send_trailing_metadata_done or not self.stream.can_send:
+        if self._send_trailing_metadata_done or self.connection.closed or not self.stream.can_send:
             return None
         if outcome[0] is _OK and not self._has_reply:
             outcome = self._unexpected("the handler of %s sent no message")
-        if self._call is None and not self._face.events.hears[SendTrailingMetadata]:
+        call = self._call
+        if (call is None or not call.has_trailing_metadata) and not self._face.events.hears[
+            SendTrailingMetadata
+        ]:
             self._send_status(outcome, ())
             return None
         return outcome
+
+    async def _serve_heard(self) -> None:
+        """Run the handler, for those who want to hear of it."""
+        serve = self.request.method.serve
+        if self._face.events.hears[RecvRequest]:
+            serve = await self._tell_request()
+        if self._face.hooks is None:
+            await serve(self)
+            return
+        with self._heard.within:
+            await self._face.hooks.enter(self.call, self._heard)
+            await serve(self)
 
     async def _tell_request(self) -> _Serve:
         request = self.request
@@ -548,6 +582,9 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
                 else http2.ErrorCode.INTERNAL_ERROR
             )
         connection.release(self)
+        if self._face.hooks is not None:
+            status, message, _ = self.told or _LEFT
+            self._face.hooks.end(self.call, self._heard, status, message)
         self.task = None  # its context knows this call: they would keep each other
 
 

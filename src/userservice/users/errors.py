@@ -1,5 +1,6 @@
 """What can go wrong with users; errors carry data, ``status.py`` gives them a status."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -64,3 +65,46 @@ class StorageUnavailableError(UsersError):
 
 class StorageUnusableError(UsersError):
     """The database cannot be opened as it is: the address, the file or its version is wrong."""
+
+
+class SignInFailedError(UsersError):
+    """The email or the password is wrong; nobody is told which."""
+
+    def __init__(self) -> None:
+        super().__init__("the email or the password is wrong")
+
+
+class SessionEndedError(UsersError):
+    """A refresh token, or the session of an access token, is not good any more."""
+
+    def __init__(self) -> None:
+        super().__init__("the session is over: sign in again")
+
+
+class UserGoneError(UsersError):
+    """Who calls is known, and is no user here (any more)."""
+
+    def __init__(self) -> None:
+        super().__init__("the caller is no user of this service any more")
+
+
+class TooManyAttemptsError(UsersError):
+    """Somebody tries too often to sign in."""
+
+    def __init__(self, wait_s: float) -> None:
+        # What is told is whole: the fraction is nobody's concern.
+        self.wait_s = max(1, math.ceil(wait_s))
+        super().__init__(f"too many attempts: try again in {self.wait_s} s")
+
+
+class NotAllowedError(UsersError):
+    """Who calls is known, and may not do this.
+
+    Args:
+        what: what was tried.
+        allowed: who may do it, or what may be done instead.
+    """
+
+    def __init__(self, what: str, allowed: str) -> None:
+        super().__init__(f"you may not {what} (allowed: {allowed})")
+        self.allowed = allowed

@@ -1,6 +1,6 @@
 """Update masks: which fields of a user an update changes, and to what (AIP-134, AIP-161)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 
 from userservice.users import rules
@@ -25,25 +25,34 @@ def user_update(
         avatar: the new avatar; masked and empty, it clears the old one.
         role: the number of the new role; masked and 0, an ordinary user.
     """
-    given = {Field.NAME: name, Field.AVATAR: avatar, Field.ROLE: role}
-    if not paths:
-        masked = {field for field, value in given.items() if value}
-    elif list(paths) == [_ALL]:
-        masked = set(_MUTABLE)
-    else:
-        masked = _named(checks, paths)
+    fields = masked(paths, {Field.NAME: name, Field.AVATAR: avatar, Field.ROLE: role})
+    if list(paths) != [_ALL]:
+        _check(checks, paths)
     return UserUpdate(
-        name=checks.check("name", rules.name, name) if Field.NAME in masked else None,
-        avatar=checks.check("avatar", rules.avatar, avatar) if Field.AVATAR in masked else None,
-        role=checks.check("role", rules.role, role) if Field.ROLE in masked else None,
+        name=checks.check("name", rules.name, name) if Field.NAME in fields else None,
+        avatar=checks.check("avatar", rules.avatar, avatar) if Field.AVATAR in fields else None,
+        role=checks.check("role", rules.role, role) if Field.ROLE in fields else None,
     )
 
 
-def _named(checks: rules.Checks, paths: Sequence[str]) -> set[Field]:
+def masked(paths: Sequence[str], given: Mapping[Field, object]) -> set[Field]:
+    """Return the fields that a mask names; what else it names is refused elsewhere.
+
+    Args:
+        paths: the mask.
+        given: the fields that can be named, and their values.
+    """
+    if not paths:
+        return {field for field, value in given.items() if value}
+    if list(paths) == [_ALL]:
+        return set(given)
+    return {field for field in given if field in paths}
+
+
+def _check(checks: rules.Checks, paths: Sequence[str]) -> None:
     wrong = dict.fromkeys(path for path in paths if path not in _MUTABLE)
     for path in islice(wrong, _REPORTED_MAX):
         checks.refuse("update_mask", f"{excerpt(path)} {_fault(path)}")
-    return {field for field in _MUTABLE if field in paths}
 
 
 def _fault(path: str) -> str:

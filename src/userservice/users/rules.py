@@ -124,6 +124,20 @@ def password(value: str) -> str:
     return value
 
 
+def given_password(value: str) -> str:
+    """A password that is to be verified is there; whether it could be one is not said."""
+    if len(value) > PASSWORD_MAX:
+        raise RuleError(f"must have at most {PASSWORD_MAX:,} characters")
+    return required(value)
+
+
+def required(value: str) -> str:
+    """Some text is required."""
+    if not value:
+        raise RuleError("is required")
+    return value
+
+
 def role(value: int) -> Role:
     """A role is one of the contract's; unspecified means an ordinary user."""
     if value == 0:

@@ -4,18 +4,34 @@ Details follow AIP-193: ErrorInfo on every error, BadRequest and ResourceInfo wh
 they say more.
 """
 
+import datetime
+
 from userservice.rpc import (
     AlreadyExistsError,
     InvalidArgumentError,
     NotFoundError,
+    PermissionDeniedError,
+    ResourceExhaustedError,
     RpcError,
+    UnauthenticatedError,
     UnavailableError,
 )
-from userservice.rpc.details import BadRequest, BadRequestFieldViolation, ErrorInfo, ResourceInfo
+from userservice.rpc.details import (
+    BadRequest,
+    BadRequestFieldViolation,
+    ErrorInfo,
+    ResourceInfo,
+    RetryInfo,
+)
 from userservice.users.errors import (
     EmailTakenError,
     InvalidRequestError,
+    NotAllowedError,
+    SessionEndedError,
+    SignInFailedError,
     StorageUnavailableError,
+    TooManyAttemptsError,
+    UserGoneError,
     UserNotFoundError,
 )
 
@@ -26,6 +42,11 @@ _MESSAGE_MAX = 800  # sent twice, beside all violations: grpcio takes 8 KiB of h
 
 def rpc_error(error: Exception) -> RpcError | None:
     """Return the status that this error ends a call with, or None for one of another domain."""
+    return _of_request(error) or _of_caller(error)
+
+
+def _of_request(error: Exception) -> RpcError | None:
+    """Of what is asked for."""
     match error:
         case InvalidRequestError():
             message = str(error)
@@ -41,6 +62,25 @@ def rpc_error(error: Exception) -> RpcError | None:
         case StorageUnavailableError():
             message = "the database does not answer; try again"
             return UnavailableError(message, [_info("STORAGE_UNAVAILABLE")])
+        case _:
+            return None
+
+
+def _of_caller(error: Exception) -> RpcError | None:
+    """Of who asks."""
+    match error:
+        case NotAllowedError():
+            info = _info("NOT_ALLOWED", allowed=error.allowed)
+            return PermissionDeniedError(str(error), [info])
+        case SignInFailedError():
+            return UnauthenticatedError(str(error), [_info("SIGN_IN_FAILED")])
+        case SessionEndedError():
+            return UnauthenticatedError(str(error), [_info("SESSION_ENDED")])
+        case UserGoneError():
+            return UnauthenticatedError(str(error), [_info("USER_GONE")])
+        case TooManyAttemptsError():
+            wait = RetryInfo(retry_delay=datetime.timedelta(seconds=error.wait_s))
+            return ResourceExhaustedError(str(error), [wait, _info("TOO_MANY_ATTEMPTS")])
         case _:
             return None
 

@@ -1,8 +1,14 @@
 """Roles, as people write them."""
 
+from typing import Final
+
 import click
 
 from userservice import Role
+from userservice.users import model
+
+CERTIFICATE_NAMES: Final = ("uri", "email", "dns", "cn", "sha256")
+"""The kinds of names that authentication gives a client certificate."""
 
 ROLES = [role for role in Role if role is not Role.UNSPECIFIED]
 
@@ -40,3 +46,33 @@ class RoleName(click.ParamType[Role]):
         """Return what stands for the value in a help text."""
         del param, ctx
         return f"[{'|'.join(map(role_name, ROLES))}]"
+
+
+class CertificateRole(click.ParamType[tuple[str, model.Role]]):
+    """An option that takes the name of a certificate, and its role."""
+
+    name = "certificate role"
+
+    def convert(
+        self,
+        value: tuple[str, model.Role] | str,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> tuple[str, model.Role]:
+        """Return name and role; fails where one of them is none."""
+        if not isinstance(value, str):
+            return value
+        name, _, text = value.rpartition("=")  # a name may have the sign too
+        role = role_named(text)
+        if role is None or name.partition(":")[0] not in CERTIFICATE_NAMES:
+            self.fail(
+                f"{value!r} is not KIND:NAME=ROLE; the kinds are {', '.join(CERTIFICATE_NAMES)}.",
+                param,
+                ctx,
+            )
+        return name, model.Role(role)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """Return what stands for the value in a help text."""
+        del param, ctx
+        return "NAME=ROLE"

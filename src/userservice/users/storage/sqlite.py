@@ -24,7 +24,9 @@ from typing import Any, TypeVar
 from userservice.users import rules
 from userservice.users.errors import StorageUnavailableError
 from userservice.users.model import Change, ChangeKind, NewUser, Role, User, UserUpdate
-from userservice.users.storage import sql, sqlite_file
+from userservice.users.storage import sql, sqlite_accounts, sqlite_file, sqlite_keys
+from userservice.users.storage.accounts import Credentials, Rotation, Session
+from userservice.users.storage.keys import ApiToken, SigningKey
 from userservice.users.storage.repository import KEPT_REVISIONS, Committed, Page, PageQuery
 
 T = TypeVar("T")
@@ -63,7 +65,7 @@ class _Write:
 
 
 class SqliteRepository:
-    """Keeps users in one SQLite file, or in memory; see UserRepository.
+    """Keeps users in one SQLite file, or in memory; see `Repository`.
 
     Args:
         path: the file; None keeps the users in memory, until closed.
@@ -124,6 +126,119 @@ class SqliteRepository:
 
         return await self._read(select)
 
+    async def credentials(self, email: str) -> Credentials | None:
+        """Return what the user with this email signs in with; None where there is none."""
+        key = rules.email_key(email)
+        row = await self._point(sqlite_accounts.SELECT_CREDENTIALS, key)
+        return None if row is None else Credentials(*row)
+
+    async def credentials_of(self, user_id: str) -> Credentials | None:
+        """Return what a user signs in with; None where there is none."""
+        row = await self._point(sqlite_accounts.SELECT_CREDENTIALS_OF, user_id)
+        return None if row is None else Credentials(*row)
+
+    async def begin_session(self, session: Session, password_hash: str) -> bool:
+        """Store a session; False where this is not the hash of the user's password any more."""
+        return await self._write(
+            lambda writer: (sqlite_accounts.begin_session(writer, session, password_hash), [])
+        )
+
+    async def rotate_session(
+        self, session_id: str, token_hash: bytes, next_hash: bytes, expires_at: datetime.datetime
+    ) -> Rotation:
+        """Put the next token in the place of this one; end the session where it is another."""
+        if await self._point(sqlite_accounts.SELECT_SESSION, session_id) is None:
+            return Rotation(None)  # whoever has no token costs the writer nothing
+        return await self._write(
+            lambda writer: (
+                sqlite_accounts.rotate_session(
+                    writer, session_id, token_hash, next_hash, expires_at
+                ),
+                [],
+            )
+        )
+
+    async def end_session(self, session_id: str) -> str | None:
+        """End a session, and return whose it was; None where there is none."""
+        if await self._point(sqlite_accounts.SELECT_SESSION, session_id) is None:
+            return None
+        return await self._write(
+            lambda writer: (sqlite_accounts.end_session(writer, session_id), [])
+        )
+
+    async def change_password(
+        self, user_id: str, old_hash: str, new_hash: str, kept_session: str | None
+    ) -> bool:
+        """Change a password, and end all sessions but one."""
+        return await self._write(
+            lambda writer: (
+                sqlite_accounts.change_password(writer, user_id, old_hash, new_hash, kept_session),
+                [],
+            )
+        )
+
+    async def standing(self, user_id: str, session_id: str | None = None) -> Role | None:
+        """Return the role of a user now; None where the user, or the session, is gone."""
+        if session_id is None:
+            row = await self._point(sqlite_accounts.SELECT_ROLE, user_id)
+        else:
+            row = await self._point(sqlite_accounts.SELECT_ROLE_IN_SESSION, user_id, session_id)
+        return None if row is None else Role(row[0])
+
+    def role_of(self, user_id: str) -> Role | None:
+        """Return the role of a user now, without waiting; None where there is none."""
+        with _errors_of_storage(), self._turn():
+            row = self._points.execute(sqlite_accounts.SELECT_ROLE, (user_id,)).fetchone()
+        return None if row is None else Role(row[0])
+
+    async def promote(self, email: str, password_hash: str | None) -> str | None:
+        """Make the user with this email an admin, and return its id; None where there is none."""
+
+        def work(writer: sqlite3.Connection) -> tuple[str | None, list[Change]]:
+            user_id = sqlite_accounts.id_of(writer, email)
+            if user_id is None:
+                return None, []
+            if password_hash is not None:
+                sqlite_accounts.set_password(writer, user_id, password_hash)
+            _, changes = _update(writer, user_id, UserUpdate(role=Role.ADMIN))
+            return user_id, changes
+
+        return await self._write(work)
+
+    async def add_api_token(self, token: ApiToken) -> bool:
+        """Store a token; False where there is no such owner."""
+        return await self._write(lambda writer: (sqlite_keys.add_token(writer, token), []))
+
+    async def api_token(self, token_id: str) -> ApiToken | None:
+        """Return a token, or None where there is none; of an owner who is there."""
+        row = await self._point(sqlite_keys.SELECT_TOKEN, token_id)
+        return None if row is None else sqlite_keys.token_of(row)
+
+    async def api_tokens(self, user_id: str | None = None) -> list[ApiToken]:
+        """Return the tokens of an owner, or all of them, the oldest first."""
+        return await self._read(lambda reader: sqlite_keys.tokens(reader, user_id))
+
+    async def use_api_token(self, token_id: str, at: datetime.datetime) -> None:
+        """Note when a token was last used."""
+        await self._write(lambda writer: (sqlite_keys.use_token(writer, token_id, at), []))
+
+    async def revoke_api_token(self, token_id: str) -> bool:
+        """Delete a token; False where there was none."""
+        return await self._write(lambda writer: (sqlite_keys.revoke_token(writer, token_id), []))
+
+    async def signing_keys(self) -> list[SigningKey]:
+        """Return the keys, the newest first; the first one is made where there is none."""
+        keys = await self._read(sqlite_keys.signing_keys)
+        return keys or await self._write(
+            lambda writer: (sqlite_keys.first_signing_keys(writer), [])
+        )
+
+    async def rotate_signing_key(self, retired_for: datetime.timedelta) -> SigningKey:
+        """Make a new key, and return it; the one until now is retired."""
+        return await self._write(
+            lambda writer: (sqlite_keys.rotate_signing_key(writer, retired_for), [])
+        )
+
     async def secret(self, name: str) -> bytes:
         """Return 32 random bytes that stay the same for the life of the database."""
         return await self._write(lambda writer: (_secret(writer, name), []))
@@ -151,16 +266,16 @@ class SqliteRepository:
         connection.execute("PRAGMA query_only = ON")
         return connection
 
-    async def _point(self, statement: str, key: str) -> tuple[Any, ...] | None:
+    async def _point(self, statement: str, *key: str) -> tuple[Any, ...] | None:
         """Return the one row with this key."""
         try:
             with self._turn():
-                row: tuple[Any, ...] | None = self._points.execute(statement, (key,)).fetchone()
+                row: tuple[Any, ...] | None = self._points.execute(statement, key).fetchone()
                 return row
         except sqlite3.Error:
             # Another process recovers the file, or it is broken: the event loop
             # must not wait to find out.
-            return await self._read(lambda reader: reader.execute(statement, (key,)).fetchone())
+            return await self._read(lambda reader: reader.execute(statement, key).fetchone())
 
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run a query on a reader thread; it stops soon after the caller is cancelled."""
@@ -380,6 +495,8 @@ def _delete(writer: sqlite3.Connection, user_id: str) -> tuple[bool, list[Change
     now = max(_now(), user.updated_at)
     change = _record(writer, ChangeKind.DELETED, user, now, current.revision)
     _forget(writer, user_id)
+    sqlite_accounts.end_sessions(writer, user_id)
+    sqlite_keys.revoke_tokens_of(writer, user_id)
     writer.execute("DELETE FROM users WHERE id = ?", (user_id,))
     return True, [change]
 

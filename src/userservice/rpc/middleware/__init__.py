@@ -1,0 +1,19 @@
+"""Middleware: what sees every call of a server or a channel, one concern a file.
+
+hooks    what a middleware may hear, and how several are composed
+"""
+
+from userservice.rpc.call import Call
+from userservice.rpc.client_call import ClientCall
+from userservice.rpc.middleware.hooks import AnyMiddleware, Outcome
+
+
+class Middleware(AnyMiddleware[Call]):
+    """Sees every call of a server: ``Server(..., middleware=[...])``."""
+
+
+class ClientMiddleware(AnyMiddleware[ClientCall]):
+    """Sees every call of a channel: ``connect(..., middleware=[...])``."""
+
+
+__all__ = ["ClientMiddleware", "Middleware", "Outcome"]
