@@ -3,13 +3,17 @@
 from urllib.parse import unquote
 
 from userservice.users.errors import StorageUnusableError
+from userservice.users.storage.observed import ObservedSqliteRepository
+from userservice.users.storage.observer import StorageObserver
 from userservice.users.storage.repository import Committed, UserRepository
 from userservice.users.storage.sqlite import SqliteRepository
 
 _FORMS = "sqlite:///users.db (in the working folder), sqlite:////var/lib/users.db, or memory:"
 
 
-def open_repository(url: str, committed: Committed) -> UserRepository:
+def open_repository(
+    url: str, committed: Committed, observer: StorageObserver | None = None
+) -> UserRepository:
     """Open the database that the URL names, and bring its tables up to date.
 
     Blocks while it does: call it before serving. Needs a running event loop.
@@ -18,15 +22,24 @@ def open_repository(url: str, committed: Committed) -> UserRepository:
         url: ``sqlite:///path``, with a fourth slash for an absolute path, or
             ``memory:`` for a database that ends with the process.
         committed: is told of every change, after its commit.
+        observer: is told of every operation and transaction.
 
     Raises:
         StorageUnusableError: the URL is of no known form, or its database cannot
             be used.
     """
     if url in ("memory:", "sqlite:///:memory:"):
-        return SqliteRepository(None, committed)
+        return _sqlite(None, committed, observer)
     prefix, path = url[:10], unquote(url[10:])
     if prefix != "sqlite:///" or not path or "\0" in path:
         # Without the URL itself: it may hold a password.
         raise StorageUnusableError(f"not a database URL; one is {_FORMS}")
-    return SqliteRepository(path, committed)
+    return _sqlite(path, committed, observer)
+
+
+def _sqlite(
+    path: str | None, committed: Committed, observer: StorageObserver | None
+) -> SqliteRepository:
+    if observer is None:
+        return SqliteRepository(path, committed)
+    return ObservedSqliteRepository(path, committed, observer)

@@ -1,0 +1,124 @@
+"""The page that a Prometheus server reads: ``/metrics``, and nothing else."""
+
+import asyncio
+import io
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPException, parse_headers
+from typing import Final
+
+import structlog
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from userservice.app.telemetry.settings import TelemetryError
+from userservice.rpc.target import host_and_port, reason_of
+
+PATH: Final = "/metrics"
+
+_VISITORS_MAX: Final = 16  # at a time; a Prometheus server or two ask every few seconds
+_REQUEST_MAX: Final = 16 * 1024  # bytes
+_PATIENCE_S: Final = 10.0  # for a whole visit; a Prometheus server waits as long
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: HTTPStatus
+    body: bytes
+    content_type: str = "text/plain; charset=utf-8"
+    more: str = ""
+
+    def encoded(self, *, with_body: bool) -> bytes:
+        head = (
+            f"HTTP/1.1 {self.status.value} {self.status.phrase}\r\n"
+            f"Content-Type: {self.content_type}\r\n"
+            f"Content-Length: {len(self.body)}\r\n"
+            f"{self.more}Connection: close\r\n\r\n"
+        )
+        return head.encode("ascii") + (self.body if with_body else b"")
+
+
+def _plain(status: HTTPStatus, more: str = "") -> _Answer:
+    return _Answer(status, f"{status.phrase}\n".encode("ascii"), more=more)
+
+
+@asynccontextmanager
+async def metrics_page(
+    registry: CollectorRegistry, host: str, port: int
+) -> AsyncIterator[list[str]]:
+    """Show the metrics for as long as the block runs; the value are the addresses bound.
+
+    Raises:
+        TelemetryError: the address cannot be listened on.
+    """
+    page = _Page(registry)
+    try:
+        server = await asyncio.start_server(page.visit, host, port, limit=_REQUEST_MAX)
+    except OSError as error:
+        reason = reason_of(error)
+        raise TelemetryError(f"cannot show metrics on {host}:{port}: {reason}") from error
+    try:
+        yield [host_and_port(sock.getsockname()) for sock in server.sockets]
+    finally:
+        server.close()
+        await page.close()
+        await server.wait_closed()
+
+
+class _Page:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self._visits: set[asyncio.Task[None]] = set()
+        self._encoding = asyncio.Lock()  # one thread at a time
+
+    def visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer a visitor, in a task of its own."""
+        if len(self._visits) >= _VISITORS_MAX:
+            writer.transport.abort()
+            return
+        visit = asyncio.create_task(self._served(reader, writer))
+        self._visits.add(visit)
+        visit.add_done_callback(self._visits.discard)
+
+    async def close(self) -> None:
+        """Break off the visits under way."""
+        for visit in self._visits:
+            visit.cancel()
+        if self._visits:
+            await asyncio.wait(self._visits)
+
+    async def _served(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                method, answer = await self._answer(reader)
+                writer.write(answer.encoded(with_body=method != b"HEAD"))
+                writer.close()
+                await writer.wait_closed()
+        except (TimeoutError, asyncio.IncompleteReadError, OSError):
+            pass  # a visitor that dawdles, or is gone
+        except Exception:
+            log.exception("the metrics cannot be shown")
+        finally:
+            writer.transport.abort()
+
+    async def _answer(self, reader: asyncio.StreamReader) -> tuple[bytes, _Answer]:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            line, _, fields = head.partition(b"\r\n")
+            method, target, _version = line.split(b" ")
+            headers = parse_headers(io.BytesIO(fields))
+        except (asyncio.LimitOverrunError, HTTPException, ValueError):
+            return b"", _plain(HTTPStatus.BAD_REQUEST)
+        if target.partition(b"?")[0] != PATH.encode("ascii"):
+            return method, _plain(HTTPStatus.NOT_FOUND)
+        if method not in (b"GET", b"HEAD"):
+            return method, _plain(HTTPStatus.METHOD_NOT_ALLOWED, "Allow: GET, HEAD\r\n")
+        encode, content_type = choose_encoder(headers.get("Accept", ""))
+        async with self._encoding:
+            # It takes some milliseconds. Beside a thread, the loop has its turns in between.
+            body = await asyncio.to_thread(encode, self._registry)
+        return method, _Answer(HTTPStatus.OK, body, content_type)
