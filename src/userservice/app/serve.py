@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 
-from userservice.rpc import Encoding, Keepalive, Lifetime, Limits, Server, stop_signals
+from userservice.rpc import Encoding, Keepalive, Lifetime, Limits, Server, Service, stop_signals
 from userservice.rpc.health import OVERALL, Health, ServiceCheck, ServiceStatus, polled
 from userservice.rpc.lifetime import FOR_EVER, SERVER_KEEPALIVE
 from userservice.rpc.limits import DEFAULT_LIMITS
@@ -23,6 +24,9 @@ from userservice.users.storage.repository import UserRepository
 from userservice.users.storage.urls import open_repository
 from userservice.users.tokens import Tokens
 from userservice.users.watch import user_topic
+
+if TYPE_CHECKING:
+    from userservice.rpc.channelz import Channelz
 
 _CHECK_TTL_S = 1.0  # how old the answer about the database's health may be
 _CHECK_TIMEOUT_S = 3.0
@@ -50,6 +54,7 @@ class ServeSettings:
         keepalive: pings that find out which clients are gone.
         drain_timeout_s: how long calls under way may go on when the server stops, in seconds.
         compression: what replies are compressed with, where the client reads it.
+        channelz: whether to serve channelz, which tells who asks the addresses of all peers.
     """
 
     host: str = "127.0.0.1"
@@ -60,6 +65,7 @@ class ServeSettings:
     keepalive: Keepalive = SERVER_KEEPALIVE
     drain_timeout_s: float = 30.0
     compression: Encoding | None = None
+    channelz: bool = False
 
 
 async def serve(settings: ServeSettings, ready: Callable[[Sequence[str]], None]) -> None:
@@ -156,14 +162,20 @@ async def _wired(
     running = ServiceStatus()
     running.set(True)
     health = Health({users: [database, running], OVERALL: [database, running]})
+    services: list[Service] = [users, health]
+    channelz = _channelz() if settings.channelz else None
+    if channelz is not None:
+        services.append(channelz)
     server = Server(
-        with_reflection([users, health]),
+        with_reflection(services),
         error_mapping=rpc_error,
         keepalive=settings.keepalive,
         lifetime=settings.lifetime,
         limits=settings.limits,
         compression=settings.compression,
     )
+    if channelz is not None:
+        channelz.add(server)
     async with polled(database):
         try:
             yield server
@@ -171,6 +183,12 @@ async def _wired(
             running.set(False)
             await asyncio.sleep(_NOTICE_S)
             await server.drain(settings.drain_timeout_s)
+
+
+def _channelz() -> "Channelz":
+    from userservice.rpc.channelz import Channelz  # noqa: PLC0415  # 20 ms, only where asked for
+
+    return Channelz()
 
 
 async def _start(server: Server, settings: ServeSettings) -> None:

@@ -1,7 +1,8 @@
 """gRPC on grpclib, for any betterproto2 service. Knows no user.
 
-Health and reflection are in modules of their own, ``userservice.rpc.health`` and
-``userservice.rpc.reflection``: a program that only calls need not load them.
+Health, reflection and channelz are in modules of their own, ``userservice.rpc.health``,
+``userservice.rpc.reflection`` and ``userservice.rpc.channelz``: a program that only calls need
+not load them.
 """
 
 from userservice.rpc.call import Call, current_call

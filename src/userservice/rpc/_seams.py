@@ -122,6 +122,16 @@ class ChannelFace(grpclib.client.Channel):
     def _connected(self) -> bool:
         return self._protocol is not None and self._protocol.usable
 
+    @property
+    def connecting(self) -> bool:
+        """Whether a connection is being made just now."""
+        return self._connect_lock.locked()
+
+    @property
+    def unreachable(self) -> bool:
+        """Whether the last attempt to make a connection failed."""
+        return self._state.name == "TRANSIENT_FAILURE"
+
     def use_connection(self, connection: Any) -> None:
         """Make calls on this connection; None, so that `__del__` warns of none left open."""
         self._protocol = connection

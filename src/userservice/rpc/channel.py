@@ -2,7 +2,7 @@
 
 import math
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar, cast
 from weakref import WeakSet
 
@@ -35,6 +35,11 @@ _FIELDS_MAX = 256  # methods and timeouts whose fields are kept
 
 class Channel(_seams.ChannelFace):
     """A connection to one server, made on the first call, and again after it is lost."""
+
+    connection_type: Callable[..., ClientConnection] = ClientConnection
+    """What handles a connection; `Channelz` has one that counts."""
+    stream_type: Callable[..., ClientStream[Any, Any]] = ClientStream
+    """What makes a call; likewise."""
 
     def __init__(
         self,
@@ -111,7 +116,7 @@ class Channel(_seams.ChannelFace):
         deadline_at = math.inf if timeout is None else self.loop.time() + timeout
         # A handler's own deadline goes with the calls that it makes (gRPC's guide to deadlines).
         deadline_at = min(deadline_at, inherited_deadline())
-        return ClientStream(
+        return self.stream_type(
             self,
             name,
             cardinality,
@@ -186,11 +191,16 @@ class Channel(_seams.ChannelFace):
 
     def new_connection(self) -> ClientConnection:
         """Return what handles the next connection."""
-        connection = ClientConnection(self.config, self._keepalive, self.limits)
+        connection = self.connection_type(self.config, self._keepalive, self.limits)
         self._connections.add(connection)
         if self._closed:  # the socket is there by now, and goes with it
             connection.shut_down("the channel is closed")
         return connection
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed for good."""
+        return self._closed
 
     def close(self) -> None:
         """Close the connection for good; calls under way end with UNAVAILABLE."""

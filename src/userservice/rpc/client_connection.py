@@ -84,6 +84,8 @@ class ClientConnection(Connection):
         """
         place = self.loop.create_future()
         self._queue.append(place)
+        if self._settings_known or self.closed:  # it was told already, and is not told again
+            self.let_next_try()
         try:
             while True:
                 await place

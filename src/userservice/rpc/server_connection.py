@@ -38,6 +38,8 @@ class ServerConnection(CallHolder):
     """
 
     lingers = True
+    stream_type = ServerStream
+    """What a request becomes; `Channelz` has one that counts."""
 
     def __init__(
         self,
@@ -117,7 +119,7 @@ class ServerConnection(CallHolder):
                 self.engine.send_headers(stream, request.fields, end_stream=True)
                 self.engine.reset(stream, http2.ErrorCode.NO_ERROR)
             return
-        call = ServerStream(self, stream, request, self._face)
+        call = self.stream_type(self, stream, request, self._face)
         stream.owner = call
         call.input_ended = event.end_stream
         self.calls.add(call)

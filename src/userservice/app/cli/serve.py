@@ -136,6 +136,13 @@ _TIME = click.FloatRange(0, min_open=True)
     show_envvar=True,
     help="How much is taken of clients, such as max_connections=100; any number of times.",
 )
+@click.option(
+    "--channelz",
+    is_flag=True,
+    envvar="USERSERVICE_CHANNELZ",
+    show_envvar=True,
+    help="Serve channelz: who asks is told of all connections, and the addresses of all clients.",
+)
 def serve(
     host: str,
     port: int,
@@ -150,6 +157,7 @@ def serve(
     keepalive_s: float,
     keepalive_timeout_s: float,
     limits: tuple[Limit, ...],
+    channelz: bool,  # noqa: FBT001  # click passes it by its name
 ) -> None:
     """Serve until SIGTERM or SIGINT; calls under way may end before it does, see --drain-timeout.
 
@@ -167,6 +175,7 @@ def serve(
         ),
         drain_timeout_s=drain_timeout_s,
         compression=None if compression is None else Encoding(compression),
+        channelz=channelz,
     )
     try:
         asyncio.run(serve_users(settings, _announce))
