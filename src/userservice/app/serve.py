@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from userservice.app.telemetry.settings import MetricsSettings, TelemetryError, TracingSettings
+from userservice.app.telemetry.told import Telemetry, telemetry
 from userservice.rpc import Encoding, Keepalive, Lifetime, Limits, Server, Service, stop_signals
 from userservice.rpc.health import OVERALL, Health, ServiceCheck, ServiceStatus, polled
 from userservice.rpc.lifetime import FOR_EVER, SERVER_KEEPALIVE
@@ -20,6 +22,7 @@ from userservice.users.model import Change
 from userservice.users.passwords import PasswordHasher
 from userservice.users.service import UserService
 from userservice.users.status import rpc_error
+from userservice.users.storage.observer import StorageObserver
 from userservice.users.storage.repository import UserRepository
 from userservice.users.storage.urls import open_repository
 from userservice.users.tokens import Tokens
@@ -55,6 +58,8 @@ class ServeSettings:
         drain_timeout_s: how long calls under way may go on when the server stops, in seconds.
         compression: what replies are compressed with, where the client reads it.
         channelz: whether to serve channelz, which tells who asks the addresses of all peers.
+        metrics: where metrics are shown; None for nowhere.
+        tracing: which calls are traced, and where to; None for none.
     """
 
     host: str = "127.0.0.1"
@@ -66,6 +71,8 @@ class ServeSettings:
     drain_timeout_s: float = 30.0
     compression: Encoding | None = None
     channelz: bool = False
+    metrics: MetricsSettings | None = None
+    tracing: TracingSettings | None = None
 
 
 async def serve(settings: ServeSettings, ready: Callable[[Sequence[str]], None]) -> None:
@@ -108,14 +115,20 @@ async def wired_server(settings: ServeSettings, feed: ChangeFeed) -> AsyncIterat
         feed: carries revisions to watchers, and chat to the room.
 
     Raises:
-        ServeError: the database cannot be used.
+        ServeError: the database cannot be used, or metrics and traces cannot be had.
     """
-    async with _opened(settings.database, feed) as repository:
-        with closing(PasswordHasher()) as hasher:
-            tokens = Tokens(await _secret(repository))
-            users = UserService(repository, feed, hasher, tokens)
-            async with _wired(users, repository, settings) as server:
-                yield server
+    try:
+        async with (
+            telemetry(settings.metrics, settings.tracing) as told,
+            _opened(settings.database, feed, told.storage) as repository,
+        ):
+            with closing(PasswordHasher()) as hasher:
+                tokens = Tokens(await _secret(repository))
+                users = UserService(repository, feed, hasher, tokens)
+                async with _wired(users, repository, settings, told) as server:
+                    yield server
+    except TelemetryError as error:
+        raise ServeError(str(error)) from error
 
 
 async def _secret(repository: UserRepository) -> bytes:
@@ -127,7 +140,9 @@ async def _secret(repository: UserRepository) -> bytes:
 
 
 @asynccontextmanager
-async def _opened(url: str, feed: ChangeFeed) -> AsyncIterator[UserRepository]:
+async def _opened(
+    url: str, feed: ChangeFeed, observer: StorageObserver | None
+) -> AsyncIterator[UserRepository]:
     """Open the database, and let the feed carry its changes."""
 
     def publish(changes: Sequence[Change]) -> None:
@@ -135,7 +150,7 @@ async def _opened(url: str, feed: ChangeFeed) -> AsyncIterator[UserRepository]:
             feed.publish(user_topic(change.user.id), change)
 
     try:
-        repository = open_repository(url, publish)
+        repository = open_repository(url, publish, observer)
     except StorageUnusableError as error:
         raise ServeError(str(error)) from error
     try:
@@ -146,7 +161,7 @@ async def _opened(url: str, feed: ChangeFeed) -> AsyncIterator[UserRepository]:
 
 @asynccontextmanager
 async def _wired(
-    users: UserService, repository: UserRepository, settings: ServeSettings
+    users: UserService, repository: UserRepository, settings: ServeSettings, told: Telemetry
 ) -> AsyncIterator[Server]:
     """Wire the users with health and reflection."""
 
@@ -166,19 +181,22 @@ async def _wired(
     channelz = _channelz() if settings.channelz else None
     if channelz is not None:
         services.append(channelz)
+    services = with_reflection(services)
     server = Server(
-        with_reflection(services),
+        services,
         error_mapping=rpc_error,
         keepalive=settings.keepalive,
         lifetime=settings.lifetime,
         limits=settings.limits,
         compression=settings.compression,
+        middleware=[*told.tracing(services), *told.metrics(services)],
     )
     if channelz is not None:
         channelz.add(server)
     async with polled(database):
         try:
-            yield server
+            async with told.shown(server):
+                yield server
         finally:
             running.set(False)
             await asyncio.sleep(_NOTICE_S)

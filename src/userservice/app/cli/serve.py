@@ -6,9 +6,11 @@ from collections.abc import Sequence
 import click
 
 from userservice.app.cli.limits import Limit, LimitValue, limits_of
+from userservice.app.cli.telemetry_options import metrics_options, tracing_options
 from userservice.app.logs import LEVELS, LogFormat, configure_logs
 from userservice.app.serve import ServeError, ServeSettings
 from userservice.app.serve import serve as serve_users
+from userservice.app.telemetry.settings import MetricsSettings, TracingSettings
 from userservice.rpc import Encoding, Keepalive, Lifetime
 
 _DEFAULTS = ServeSettings()
@@ -143,6 +145,8 @@ _TIME = click.FloatRange(0, min_open=True)
     show_envvar=True,
     help="Serve channelz: who asks is told of all connections, and the addresses of all clients.",
 )
+@metrics_options
+@tracing_options
 def serve(
     host: str,
     port: int,
@@ -158,6 +162,8 @@ def serve(
     keepalive_timeout_s: float,
     limits: tuple[Limit, ...],
     channelz: bool,  # noqa: FBT001  # click passes it by its name
+    metrics: MetricsSettings | None,
+    tracing: TracingSettings | None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; calls under way may end before it does, see --drain-timeout.
 
@@ -176,6 +182,8 @@ def serve(
         drain_timeout_s=drain_timeout_s,
         compression=None if compression is None else Encoding(compression),
         channelz=channelz,
+        metrics=metrics,
+        tracing=tracing,
     )
     try:
         asyncio.run(serve_users(settings, _announce))

@@ -100,8 +100,6 @@ class _Page:
                 await writer.wait_closed()
         except (TimeoutError, asyncio.IncompleteReadError, OSError):
             pass  # a visitor that dawdles, or is gone
-        except Exception:
-            log.exception("the metrics cannot be shown")
         finally:
             writer.transport.abort()
 
@@ -120,5 +118,9 @@ class _Page:
         encode, content_type = choose_encoder(headers.get("Accept", ""))
         async with self._encoding:
             # It takes some milliseconds. Beside a thread, the loop has its turns in between.
-            body = await asyncio.to_thread(encode, self._registry)
+            try:
+                body = await asyncio.to_thread(encode, self._registry)
+            except Exception:
+                log.exception("the metrics cannot be shown")
+                return method, _plain(HTTPStatus.INTERNAL_SERVER_ERROR)
         return method, _Answer(HTTPStatus.OK, body, content_type)
