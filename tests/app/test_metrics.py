@@ -60,7 +60,7 @@ async def scrape(page: str) -> dict[str, float]:
     """Return what a Prometheus server reads: each series with its value."""
     status, fields, body = await visit(page, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
     assert status == 200
-    assert fields["Content-Type"].startswith("text/plain; version=")
+    assert fields["Content-Type"].startswith("text/plain; version=0.0.4")
     return series_of(body.decode())
 
 
@@ -106,16 +106,6 @@ async def test_a_page_tells_of_calls_connections_storage_and_the_process() -> No
     assert [name for name in read if name.startswith("python_info ")]
 
 
-async def test_open_metrics_is_spoken_where_it_is_asked_for() -> None:
-    """As Prometheus asks by default."""
-    async with served() as (_, page):
-        request = b"GET /metrics HTTP/1.1\r\nAccept: application/openmetrics-text\r\n\r\n"
-        status, fields, body = await visit(page, request)
-    assert status == 200
-    assert fields["Content-Type"].startswith("application/openmetrics-text")
-    assert body.endswith(b"# EOF\n")
-
-
 @pytest.mark.parametrize(
     ("request_", "expected"),
     [
@@ -127,7 +117,7 @@ async def test_open_metrics_is_spoken_where_it_is_asked_for() -> None:
         (b"PRI * HTTP/2.0\r\n\r\n", 404),
         (b"\r\n\r\n", 400),
         (b"GET /metrics\r\n\r\n", 400),
-        (b"GET /metrics HTTP/1.1\r\n" + b"X: y\r\n" * 200 + b"\r\n", 400),
+        (b"GET /metrics HTTP/1.1\r\n" + b"X: y\r\n" * 5_000 + b"\r\n", 400),
         (b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\n\r\n", 400),
         (b"GET /metrics HTTP/1.1\r\nX: \xff\xfe\r\n\r\n", 200),
     ],

@@ -93,20 +93,17 @@ class _Calls(Generic[C]):
         for labels, count in list(self.started.items()):
             counter.add_metric(labels, count)
         yield counter
-        names = [*names, "grpc_status"]
-        durations = [
-            HistogramMetricFamily(name, _DURATION, labels=names)
-            for name in (f"{ended}_duration_seconds", *more)
-        ]
         size = "total_compressed_message_size_bytes"
-        sent = HistogramMetricFamily(f"{ended}_sent_{size}", _SENT, labels=names)
-        received = HistogramMetricFamily(f"{ended}_rcvd_{size}", _RECEIVED, labels=names)
-        for values, measured in self._measured():
-            for duration in durations:
-                measured.duration.add_to(duration, values)
-            measured.sent.add_to(sent, values)
-            measured.received.add_to(received, values)
-        yield from (*durations, sent, received)
+        parts = [
+            *((name, _DURATION, "duration") for name in (f"{ended}_duration_seconds", *more)),
+            (f"{ended}_sent_{size}", _SENT, "sent"),
+            (f"{ended}_rcvd_{size}", _RECEIVED, "received"),
+        ]
+        for name, text, part in parts:
+            family = HistogramMetricFamily(name, text, labels=[*names, "grpc_status"])
+            for values, measured in self._measured():
+                getattr(measured, part).add_to(family, values)
+            yield family
 
     def _measured(self) -> Iterator[tuple[_Labels, _Measured]]:
         for labels, by_status in list(self.ended.items()):
