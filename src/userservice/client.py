@@ -1,6 +1,7 @@
 """The typed client: every method of the contract, as dataclasses in and out."""
 
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
@@ -18,6 +19,7 @@ from userservice._gen.userservice.v1 import (
 )
 from userservice.rpc import Encoding, Keepalive, Limits, ResponseStream, Stub, connect
 from userservice.rpc.limits import DEFAULT_LIMITS
+from userservice.rpc.middleware import ClientMiddleware
 
 _SERVICE = "/userservice.v1.UserService"
 
@@ -35,6 +37,9 @@ class UserServiceClient(Stub, UserServiceStub):
         keepalive: pings that find out whether the server is still there; None for none.
         limits: how much is taken of the server.
         compression: what requests are compressed with.
+        tls: for a server with TLS: what ``userservice.rpc.client_context`` returns.
+        tls_server_name: the name that its certificate is for, where the target has another.
+        middleware: what sees every call, in its order.
 
     Raises:
         TargetError: the target is none of these.
@@ -49,8 +54,19 @@ class UserServiceClient(Stub, UserServiceStub):
         keepalive: Keepalive | None = None,
         limits: Limits = DEFAULT_LIMITS,
         compression: Encoding | None = None,
+        tls: ssl.SSLContext | None = None,
+        tls_server_name: str | None = None,
+        middleware: Sequence[ClientMiddleware] = (),
     ) -> None:
-        channel = connect(target, keepalive=keepalive, limits=limits, compression=compression)
+        channel = connect(
+            target,
+            keepalive=keepalive,
+            limits=limits,
+            compression=compression,
+            tls=tls,
+            tls_server_name=tls_server_name,
+            middleware=middleware,
+        )
         super().__init__(channel, timeout_s=timeout_s, metadata=metadata)
 
     async def __aenter__(self) -> Self:

@@ -27,11 +27,10 @@ from userservice import (
     UserServiceClient,
     WatchUserRequest,
 )
-from userservice._gen.userservice.v1 import UserServiceStub
 from userservice.app.cli.serve import serve
 from userservice.app.serve import ServeError, ServeSettings, running_server
 from userservice.app.telemetry.settings import MetricsSettings, TracingSettings
-from userservice.rpc import NotFoundError, connect
+from userservice.rpc import NotFoundError
 from userservice.rpc.middleware.tracing import ClientTracing
 
 SERVICE = "userservice.v1.UserService"
@@ -72,9 +71,8 @@ async def test_a_trace_goes_from_the_client_to_the_storage(collector: Collector)
     settings = replace(settings_for(collector), metrics=MetricsSettings())
     async with (
         running_server(settings) as server,
-        connect(server.addresses[0], middleware=[ClientTracing(ours)]) as channel,
+        UserServiceClient(server.addresses[0], middleware=[ClientTracing(ours)]) as client,
     ):
-        client = UserServiceStub(channel)
         user = await client.create_user(CreateUserRequest(email="a@example.com", name="Ann"))
         await client.get_user(GetUserRequest(id=user.id))
         await client.list_users(ListUsersRequest())

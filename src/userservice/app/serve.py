@@ -1,13 +1,17 @@
 """The server's life: everything is opened, wired, announced, and closed in turn."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, closing
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
+from userservice.app import systemd
+from userservice.app.listeners import ListenError, opened_sockets
 from userservice.app.telemetry.settings import MetricsSettings, TelemetryError, TracingSettings
 from userservice.app.telemetry.told import Telemetry, telemetry
 from userservice.rpc import Encoding, Keepalive, Lifetime, Limits, Server, Service, stop_signals
@@ -15,7 +19,7 @@ from userservice.rpc.health import OVERALL, Health, ServiceCheck, ServiceStatus,
 from userservice.rpc.lifetime import FOR_EVER, SERVER_KEEPALIVE
 from userservice.rpc.limits import DEFAULT_LIMITS
 from userservice.rpc.reflection import with_reflection
-from userservice.rpc.target import reason_of
+from userservice.rpc.tls import ServerTls, TlsError
 from userservice.users.errors import StorageUnavailableError, StorageUnusableError
 from userservice.users.feed import ChangeFeed, LocalFeed
 from userservice.users.model import Change
@@ -45,12 +49,30 @@ class ServeError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """The PEM files of a server with TLS.
+
+    Args:
+        cert: its certificate, and those between it and its authority.
+        key: the certificate's key.
+        client_ca: the authorities of its clients; None where clients need no certificate.
+    """
+
+    cert: str
+    key: str
+    client_ca: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ServeSettings:
     """How to serve.
 
     Args:
         host: the address or name to bind.
         port: the port; 0 for any free one.
+        unix: the path of a Unix socket, in place of host and port.
+        unix_mode: who may connect to it, as file permissions.
+        tls: the files for TLS; None to speak without. A Unix socket never speaks it.
         database: the database's URL.
         limits: how much is taken of clients.
         lifetime: how long connections may live.
@@ -64,6 +86,9 @@ class ServeSettings:
 
     host: str = "127.0.0.1"
     port: int = 50051
+    unix: Path | None = None
+    unix_mode: int = 0o600
+    tls: TlsFiles | None = None
     database: str = "sqlite:///userservice.db"
     limits: Limits = DEFAULT_LIMITS
     lifetime: Lifetime = FOR_EVER
@@ -90,7 +115,8 @@ async def serve(settings: ServeSettings, ready: Callable[[Sequence[str]], None])
             stop.now = server.close
             ready(server.addresses)
             log.info("serving", addresses=server.addresses)
-            await stop.asked.wait()
+            async with systemd.announced(f"serving on {', '.join(server.addresses)}"):
+                await stop.asked.wait()
             log.info("stopping", drain_timeout_s=settings.drain_timeout_s)
 
 
@@ -101,9 +127,41 @@ async def running_server(settings: ServeSettings) -> AsyncIterator[Server]:
     Raises:
         ServeError: the database or the address cannot be used.
     """
-    async with wired_server(settings, LocalFeed()) as server:
-        await _start(server, settings)
-        yield server
+    tls = server_tls(settings)
+    with listening_sockets(settings) as sockets:
+        async with wired_server(settings, LocalFeed()) as server:
+            await server.listen(sockets, tls)
+            yield server
+
+
+@contextmanager
+def listening_sockets(settings: ServeSettings) -> Iterator[Sequence[socket.socket]]:
+    """Open what the settings, or systemd, say to listen on; all is closed at the end.
+
+    Raises:
+        ServeError: an address cannot be listened on.
+    """
+    try:
+        with opened_sockets(
+            settings.host, settings.port, settings.unix, settings.unix_mode
+        ) as sockets:
+            yield sockets
+    except ListenError as error:
+        raise ServeError(str(error)) from error
+
+
+def server_tls(settings: ServeSettings) -> ServerTls | None:
+    """Read the files for TLS, where the settings name some.
+
+    Raises:
+        ServeError: one cannot be used.
+    """
+    if settings.tls is None:
+        return None
+    try:
+        return ServerTls(settings.tls.cert, settings.tls.key, settings.tls.client_ca)
+    except TlsError as error:
+        raise ServeError(str(error)) from error
 
 
 @asynccontextmanager
@@ -207,11 +265,3 @@ def _channelz() -> "Channelz":
     from userservice.rpc.channelz import Channelz  # noqa: PLC0415  # 20 ms, only where asked for
 
     return Channelz()
-
-
-async def _start(server: Server, settings: ServeSettings) -> None:
-    try:
-        await server.start(settings.host, settings.port)
-    except OSError as error:
-        address = f"{settings.host}:{settings.port}"
-        raise ServeError(f"cannot listen on {address}: {reason_of(error)}") from error

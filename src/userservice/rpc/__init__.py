@@ -28,6 +28,7 @@ from userservice.rpc.errors import (
     UnimplementedError,
     UnknownError,
 )
+from userservice.rpc.identity import Identity
 from userservice.rpc.lifetime import Keepalive, Lifetime
 from userservice.rpc.limits import Limits
 from userservice.rpc.server import Server, Service
@@ -35,6 +36,7 @@ from userservice.rpc.server_stream import ErrorMapping
 from userservice.rpc.signals import Stop, stop_signals
 from userservice.rpc.stub import ResponseStream, Stub
 from userservice.rpc.target import TargetError
+from userservice.rpc.tls import ServerTls, TlsError, client_context
 from userservice.wire.compression import Encoding
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "Encoding",
     "ErrorMapping",
     "FailedPreconditionError",
+    "Identity",
     "InternalError",
     "InvalidArgumentError",
     "Keepalive",
@@ -62,14 +65,17 @@ __all__ = [
     "ResponseStream",
     "RpcError",
     "Server",
+    "ServerTls",
     "Service",
     "Stop",
     "Stub",
     "TargetError",
+    "TlsError",
     "UnauthenticatedError",
     "UnavailableError",
     "UnimplementedError",
     "UnknownError",
+    "client_context",
     "connect",
     "current_call",
     "reply_metadata",

@@ -3,6 +3,7 @@
 import math
 import ssl
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Self, TypeVar, cast
 from weakref import WeakSet
 
@@ -24,7 +25,7 @@ from userservice.rpc.limits import DEFAULT_LIMITS, Limits
 from userservice.rpc.metadata import ACCEPT_ENCODING
 from userservice.rpc.middleware import ClientMiddleware
 from userservice.rpc.middleware.hooks import Hooks
-from userservice.rpc.target import parse_target, reason_of
+from userservice.rpc.target import parse_target
 from userservice.wire.compression import Encoding
 
 S = TypeVar("S")
@@ -50,11 +51,15 @@ class Channel(_seams.ChannelFace):
         limits: Limits = DEFAULT_LIMITS,
         compression: Encoding | None = None,
         tls: ssl.SSLContext | None = None,
+        tls_server_name: str | None = None,
         middleware: Sequence[ClientMiddleware] = (),
     ) -> None:
         parsed = parse_target(target)
+        if tls_server_name is not None:
+            config = replace(config or Configuration(), ssl_target_name_override=tls_server_name)
         self.target = target
         self.limits = limits
+        self.handshake_s = limits.handshake_s
         self.compression = compression
         self.hooks = Hooks(middleware) if middleware else None
         self.codec = MessageCodec()
@@ -171,10 +176,8 @@ class Channel(_seams.ChannelFace):
         self._refuse_when_closed()
         try:
             connection = cast("ClientConnection", await self.__connect__())
-        except ssl.SSLError as error:
-            raise UnavailableError(f"cannot reach {self.target}: {fault_of(error)}") from error
         except OSError as error:
-            raise UnavailableError(f"cannot reach {self.target}: {reason_of(error)}") from error
+            raise UnavailableError(f"cannot reach {self.target}: {fault_of(error)}") from error
         except ValueError as error:  # a name that no resolver takes
             raise UnavailableError(f"cannot reach {self.target}: {error}") from error
         if self._closed:  # while it was being made
@@ -219,6 +222,7 @@ def connect(
     limits: Limits = DEFAULT_LIMITS,
     compression: Encoding | None = None,
     tls: ssl.SSLContext | None = None,
+    tls_server_name: str | None = None,
     middleware: Sequence[ClientMiddleware] = (),
 ) -> Channel:
     """Return a channel to the target; any generated stub takes it.
@@ -232,6 +236,7 @@ def connect(
         limits: how much is taken of the server.
         compression: what requests are compressed with.
         tls: for a server with TLS: what ``client_context`` returns.
+        tls_server_name: the name that its certificate is for, where the target has another.
         middleware: what sees every call, in its order.
 
     Raises:
@@ -244,5 +249,6 @@ def connect(
         limits=limits,
         compression=compression,
         tls=tls,
+        tls_server_name=tls_server_name,
         middleware=middleware,
     )
