@@ -45,6 +45,7 @@ from userservice import rpc
 from userservice.app.cli import statuses
 from userservice.app.cli import userservice as command_line
 from userservice.rpc import Limits, channelz, details, health, reflection, testing
+from userservice.rpc.middleware import metrics, tracing
 from userservice.users import chat, creation, filter, order, rules, watch  # noqa: A004  # a module
 from userservice.users.errors import (
     EmailTakenError,
@@ -701,7 +702,7 @@ def test_every_status_is_in_the_reference() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    [userservice, rpc, channelz, details, health, reflection, testing],
+    [metrics, tracing, userservice, rpc, channelz, details, health, reflection, testing],
     ids=lambda module: module.__name__,
 )
 def test_public_names_are_in_the_reference(module: Any) -> None:

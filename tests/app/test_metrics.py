@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,7 +16,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
@@ -28,6 +29,7 @@ from userservice.app.telemetry.lag import LoopLag
 from userservice.app.telemetry.page import metrics_page
 from userservice.app.telemetry.settings import MetricsSettings
 from userservice.rpc import NotFoundError
+from userservice.rpc.middleware.metrics import ClientMetrics
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = ServeSettings(port=0, database="memory:", metrics=MetricsSettings())
@@ -225,6 +227,22 @@ async def test_a_port_that_is_taken_is_said() -> None:
     assert str(error.value) == f"cannot show metrics on 127.0.0.1:{port}: Address already in use"
 
 
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+async def test_promtool_finds_nothing_to_complain_of() -> None:
+    """Prometheus's own check of names, types and help texts."""
+    async with served() as (target, page), UserServiceClient(target) as client:
+        await client.list_users(ListUsersRequest())
+        _, _, body = await visit(page, b"GET /metrics HTTP/1.1\r\n\r\n")
+    check = await asyncio.create_subprocess_exec(
+        *("promtool", "check", "metrics"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    said, _ = await check.communicate(body)
+    assert (check.returncode, said) == (0, b"")
+
+
 def test_workers_have_a_port_each() -> None:
     """The first has the one that was asked for; any free one stays that."""
     assert [MetricsSettings(port=9464).of_worker(number).port for number in (1, 2)] == [9464, 9465]
@@ -247,6 +265,30 @@ def test_the_service_shows_its_metrics_where_it_is_told_to(processes: Processes)
         port = taken.getsockname()[1]
         line = processes.refused("--port=0", "--database=memory:", f"--metrics-port={port}")
         assert f"cannot show metrics on 127.0.0.1:{port}: Address already in use" in line
+
+
+async def test_every_metric_is_in_the_reference() -> None:
+    """Its name, kind and labels; and nothing else is there."""
+    reference = (ROOT / "docs/reference/metrics.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \|(.*?)\|", reference, re.MULTILINE)
+    written = {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
+    kept = ClientMetrics()
+    async with (
+        served() as (target, page),
+        UserServiceClient(target, middleware=[kept]) as client,
+    ):
+        await client.list_users(ListUsersRequest())
+        status, _, body = await visit(page, b"GET /metrics HTTP/1.1\r\n\r\n")
+    assert status == 200
+    registry = CollectorRegistry()
+    registry.register(kept)
+    text = body.decode() + generate_latest(registry).decode()
+    shown = {}
+    for family in text_string_to_metric_families(text):
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        shown[name] = family.type, labels
+    assert shown == written
 
 
 async def test_the_dashboard_queries_what_there_is() -> None:

@@ -1,6 +1,9 @@
 """Middleware: what sees every call of a server or a channel, one concern a file.
 
-hooks    what a middleware may hear, and how several are composed
+hooks      what a middleware may hear, and how several are composed
+metrics    how many calls, how long, how large, by method and status
+histogram  what times and sizes are counted in
+tracing    a span for each call, and its context in and out
 """
 
 from userservice.rpc.call import Call

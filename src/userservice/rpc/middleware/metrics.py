@@ -26,6 +26,8 @@ from userservice.rpc.server import Service
 if TYPE_CHECKING:
     from grpclib.const import Status
 
+__all__ = ["ClientMetrics", "ServerMetrics"]
+
 OTHER: Final = "other"
 """The label of a method that nobody serves: its name is the client's, and may be any."""
 _PAIRS_MAX: Final = 1_000  # of a method and a target that a client's metrics tell apart

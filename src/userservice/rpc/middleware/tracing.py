@@ -25,6 +25,8 @@ from userservice.rpc.middleware import ClientMiddleware, Middleware, Outcome
 from userservice.rpc.server import Service
 from userservice.rpc.target import parse_target
 
+__all__ = ["ClientTracing", "ServerTracing"]
+
 UNKNOWN_METHOD: Final = "_OTHER"
 """The span's name where nobody serves the method: its own is the client's, and may be any."""
 
