@@ -22,11 +22,14 @@ from userservice import (
     UserServiceClient,
     WatchUserRequest,
 )
+from userservice.rpc.middleware.metrics import ClientMetrics
+from userservice.rpc.middleware.tracing import ClientTracing
 
 
 async def call_everything(target: str) -> None:
-    """Call each method of the contract once."""
-    async with UserServiceClient(target) as client:
+    """Call each method of the contract once, measured and traced."""
+    middleware = [ClientTracing(), ClientMetrics()]
+    async with UserServiceClient(target, middleware=middleware) as client:
         request = CreateUserRequest(email="ann@example.com", name="Ann", password="longenough")
         ann = await client.create_user(request)
         assert await client.get_user(GetUserRequest(id=ann.id)) == ann
@@ -54,7 +57,8 @@ def shared_objects(maps: str) -> set[str]:
 
 def own_objects() -> set[str]:
     """What an interpreter loads that imports the same of the standard library, and nothing else."""
-    importlib.import_module("userservice.app.serve")  # what the server imports besides
+    for besides in ("app.serve", "app.telemetry.meters"):  # of the server
+        importlib.import_module(f"userservice.{besides}")
     modules = sorted(name for name in sys.modules if name in sys.stdlib_module_names)
     program = f"import {', '.join(modules)}; print(open('/proc/self/maps').read())"
     bare = [sys.executable, "-I", "-S", "-W", "ignore", "-c", program]
@@ -64,7 +68,10 @@ def own_objects() -> set[str]:
 def main() -> None:
     """Serve in another process, call from this one, and look at both."""
     server = subprocess.Popen(
-        [sys.executable, "-m", "userservice", "serve", "--port=0", "--database=sqlite:///pure.db"],
+        [
+            *(sys.executable, "-m", "userservice", "serve", "--port=0", "--metrics-port=0"),
+            "--database=sqlite:///pure.db",
+        ],
         stdout=subprocess.PIPE,
         text=True,
     )
