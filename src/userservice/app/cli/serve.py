@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from userservice.app.cli.telemetry_options import metrics_options, tracing_optio
 from userservice.app.logs import LEVELS, LogFormat, configure_logs
 from userservice.app.serve import ServeError, ServeSettings, TlsFiles
 from userservice.app.serve import serve as serve_users
+from userservice.app.supervisor import serve_with_workers
 from userservice.app.telemetry.settings import MetricsSettings, TracingSettings
 from userservice.rpc import Encoding, Keepalive, Lifetime
 
@@ -167,6 +169,15 @@ class FileMode(click.ParamType[int]):
     help="How long a client may take to answer such a ping.",
 )
 @click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    default=_DEFAULTS.workers,
+    envvar="USERSERVICE_WORKERS",
+    show_default=True,
+    show_envvar=True,
+    help="How many processes serve; with more than one, a supervisor keeps them running.",
+)
+@click.option(
     "--peer-limit",
     "limits",
     type=LimitValue(),
@@ -200,6 +211,7 @@ def serve(
     max_idle_s: float | None,
     keepalive_s: float,
     keepalive_timeout_s: float,
+    workers: int,
     limits: tuple[Limit, ...],
     channelz: bool,  # noqa: FBT001  # click passes it by its name
     metrics: MetricsSettings | None,
@@ -209,7 +221,8 @@ def serve(
 
     A second signal ends it at once.
     """
-    configure_logs(log_level, LogFormat(log_format))
+    logs = partial(configure_logs, log_level, LogFormat(log_format))
+    logs()
     settings = ServeSettings(
         host=host,
         port=port,
@@ -224,12 +237,17 @@ def serve(
         ),
         drain_timeout_s=drain_timeout_s,
         compression=None if compression is None else Encoding(compression),
+        workers=workers,
         channelz=channelz,
         metrics=metrics,
         tracing=tracing,
     )
+    if workers == 1:
+        serving = serve_users(settings, _announce)
+    else:
+        serving = serve_with_workers(settings, _announce, logs)
     try:
-        asyncio.run(serve_users(settings, _announce))
+        asyncio.run(serving)
     except ServeError as error:
         raise click.ClickException(str(error)) from error
 

@@ -61,8 +61,8 @@ async def metrics_page(
     page = _Page(registry)
     try:
         server = await asyncio.start_server(page.visit, host, port, limit=_REQUEST_MAX)
-    except OSError as error:
-        reason = reason_of(error)
+    except (OSError, OverflowError) as error:  # a worker's port may be above the highest
+        reason = reason_of(error) if isinstance(error, OSError) else str(error)
         raise TelemetryError(f"cannot show metrics on {host}:{port}: {reason}") from error
     try:
         yield [host_and_port(sock.getsockname()) for sock in server.sockets]

@@ -11,6 +11,11 @@ from userservice.users.storage.sqlite import SqliteRepository
 _FORMS = "sqlite:///users.db (in the working folder), sqlite:////var/lib/users.db, or memory:"
 
 
+def is_in_memory(url: str) -> bool:
+    """Whether this database belongs to one process, and ends with it."""
+    return url in ("memory:", "sqlite:///:memory:")
+
+
 def open_repository(
     url: str, committed: Committed, observer: StorageObserver | None = None
 ) -> UserRepository:
@@ -28,7 +33,7 @@ def open_repository(
         StorageUnusableError: the URL is of no known form, or its database cannot
             be used.
     """
-    if url in ("memory:", "sqlite:///:memory:"):
+    if is_in_memory(url):
         return _sqlite(None, committed, observer)
     prefix, path = url[:10], unquote(url[10:])
     if prefix != "sqlite:///" or not path or "\0" in path:
