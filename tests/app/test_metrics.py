@@ -230,7 +230,7 @@ async def test_a_port_that_is_taken_is_said() -> None:
 async def test_a_worker_s_port_may_be_too_high() -> None:
     """That is said in one line as well."""
     metrics = MetricsSettings(port=65535).of_worker(2)
-    with pytest.raises(ServeError, match="cannot show metrics on 127.0.0.1:65536"):
+    with pytest.raises(ServeError, match=r"cannot show metrics on 127\.0\.0\.1:65536"):
         async with running_server(ServeSettings(port=0, database="memory:", metrics=metrics)):
             pass
 
