@@ -44,7 +44,15 @@ import userservice
 from userservice import rpc
 from userservice.app.cli import statuses
 from userservice.app.cli import userservice as command_line
-from userservice.rpc import Limits, details, health, reflection, testing
+from userservice.rpc import Limits, details, health, middleware, reflection, testing
+from userservice.rpc.middleware import (
+    access_log,
+    concurrency_limit,
+    line_writer,
+    load_shedding,
+    rate_limits,
+    rates,
+)
 from userservice.users import chat, creation, filter, order, rules, watch  # noqa: A004  # a module
 from userservice.users.errors import (
     EmailTakenError,
@@ -701,7 +709,21 @@ def test_every_status_is_in_the_reference() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    [userservice, rpc, details, health, reflection, testing],
+    [
+        userservice,
+        rpc,
+        details,
+        health,
+        middleware,
+        access_log,
+        concurrency_limit,
+        line_writer,
+        load_shedding,
+        rate_limits,
+        rates,
+        reflection,
+        testing,
+    ],
     ids=lambda module: module.__name__,
 )
 def test_public_names_are_in_the_reference(module: Any) -> None:

@@ -2,15 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from dataclasses import dataclass, field
 
 import structlog
 
-from userservice.rpc import Encoding, Keepalive, Lifetime, Limits, Server, stop_signals
+from userservice.app.access_log import AccessLogSettings, access_log
+from userservice.app.own_middleware import MiddlewareError, load_middleware
+from userservice.app.rates import RateSettings, caller_limits
+from userservice.rpc import Encoding, Keepalive, Lifetime, Limits, Server, Service, stop_signals
 from userservice.rpc.health import OVERALL, Health, ServiceCheck, ServiceStatus, polled
 from userservice.rpc.lifetime import FOR_EVER, SERVER_KEEPALIVE
 from userservice.rpc.limits import DEFAULT_LIMITS
+from userservice.rpc.middleware import Middleware
+from userservice.rpc.middleware.rates import RateError
 from userservice.rpc.reflection import with_reflection
 from userservice.rpc.target import reason_of
 from userservice.users.errors import StorageUnavailableError, StorageUnusableError
@@ -50,6 +55,9 @@ class ServeSettings:
         keepalive: pings that find out which clients are gone.
         drain_timeout_s: how long calls under way may go on when the server stops, in seconds.
         compression: what replies are compressed with, where the client reads it.
+        access_log: how calls are logged.
+        rates: how much callers may do.
+        middleware: the operator's own, as ``module:Class``.
     """
 
     host: str = "127.0.0.1"
@@ -60,6 +68,9 @@ class ServeSettings:
     keepalive: Keepalive = SERVER_KEEPALIVE
     drain_timeout_s: float = 30.0
     compression: Encoding | None = None
+    access_log: AccessLogSettings = field(default_factory=AccessLogSettings)
+    rates: RateSettings = field(default_factory=RateSettings)
+    middleware: tuple[str, ...] = ()
 
 
 async def serve(settings: ServeSettings, ready: Callable[[Sequence[str]], None]) -> None:
@@ -156,21 +167,42 @@ async def _wired(
     running = ServiceStatus()
     running.set(True)
     health = Health({users: [database, running], OVERALL: [database, running]})
-    server = Server(
-        with_reflection([users, health]),
-        error_mapping=rpc_error,
-        keepalive=settings.keepalive,
-        lifetime=settings.lifetime,
-        limits=settings.limits,
-        compression=settings.compression,
-    )
-    async with polled(database):
+    services = with_reflection([users, health])
+    async with _middleware(settings, services) as middleware, polled(database):
+        server = Server(
+            services,
+            error_mapping=rpc_error,
+            keepalive=settings.keepalive,
+            lifetime=settings.lifetime,
+            limits=settings.limits,
+            compression=settings.compression,
+            middleware=middleware,
+        )
         try:
             yield server
         finally:
             running.set(False)
             await asyncio.sleep(_NOTICE_S)
             await server.drain(settings.drain_timeout_s)
+
+
+@asynccontextmanager
+async def _middleware(
+    settings: ServeSettings, services: Sequence[Service]
+) -> AsyncIterator[Sequence[Middleware]]:
+    """Make the middleware, the outermost first.
+
+    Raises:
+        ServeError: there is none by a name, or it cannot be used with these services.
+    """
+    async with AsyncExitStack() as running:
+        try:
+            limits = await running.enter_async_context(caller_limits(settings.rates, services))
+            own = load_middleware(settings.middleware)
+        except (RateError, MiddlewareError) as error:
+            raise ServeError(str(error)) from error
+        calls = await running.enter_async_context(access_log(settings.access_log))
+        yield [*calls, *limits.before, *limits.after, *own]
 
 
 async def _start(server: Server, settings: ServeSettings) -> None:

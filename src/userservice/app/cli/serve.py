@@ -5,8 +5,12 @@ from collections.abc import Sequence
 
 import click
 
+from userservice.app.access_log import AccessLogSettings
+from userservice.app.cli.access_log_options import access_log_options
 from userservice.app.cli.limits import Limit, LimitValue, limits_of
+from userservice.app.cli.rate_options import rate_options
 from userservice.app.logs import LEVELS, LogFormat, configure_logs
+from userservice.app.rates import RateSettings
 from userservice.app.serve import ServeError, ServeSettings
 from userservice.app.serve import serve as serve_users
 from userservice.rpc import Encoding, Keepalive, Lifetime
@@ -136,6 +140,16 @@ _TIME = click.FloatRange(0, min_open=True)
     show_envvar=True,
     help="How much is taken of clients, such as max_connections=100; any number of times.",
 )
+@access_log_options
+@rate_options
+@click.option(
+    "--middleware",
+    multiple=True,
+    envvar="USERSERVICE_MIDDLEWARE",
+    show_envvar=True,
+    metavar="MODULE:CLASS",
+    help="A middleware of your own, which sees every call; any number of times.",
+)
 def serve(
     host: str,
     port: int,
@@ -150,6 +164,9 @@ def serve(
     keepalive_s: float,
     keepalive_timeout_s: float,
     limits: tuple[Limit, ...],
+    access_log: AccessLogSettings,
+    rates: RateSettings,
+    middleware: tuple[str, ...],
 ) -> None:
     """Serve until SIGTERM or SIGINT; calls under way may end before it does, see --drain-timeout.
 
@@ -167,6 +184,9 @@ def serve(
         ),
         drain_timeout_s=drain_timeout_s,
         compression=None if compression is None else Encoding(compression),
+        access_log=access_log,
+        rates=rates,
+        middleware=middleware,
     )
     try:
         asyncio.run(serve_users(settings, _announce))

@@ -156,3 +156,6 @@ def _current_trace(tracing: Any) -> dict[str, str] | None:
     if not span.is_valid:
         return None
     return {"trace_id": f"{span.trace_id:032x}", "span_id": f"{span.span_id:016x}"}
+
+
+__all__ = ["AccessLog", "Entry"]

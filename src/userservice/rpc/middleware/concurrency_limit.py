@@ -77,3 +77,6 @@ class _Place:
             self._under_way[self._caller] = count
         else:
             del self._under_way[self._caller]
+
+
+__all__ = ["ConcurrencyLimit"]

@@ -97,3 +97,6 @@ class LineWriter:
                 self._write(batch)
             with suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._written)
+
+
+__all__ = ["LineWriter"]

@@ -85,3 +85,6 @@ class LoadShedding(Middleware):
             due = loop.time() + INTERVAL_S
             await asyncio.sleep(INTERVAL_S)
             self.observe(loop.time() - due)
+
+
+__all__ = ["LoadShedding"]

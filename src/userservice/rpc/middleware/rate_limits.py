@@ -179,3 +179,6 @@ def _too_many(rate: Rate, bucket: TokenBucket) -> ResourceExhaustedError:
             RetryInfo(retry_delay=timedelta(seconds=wait_s)),
         ],
     )
+
+
+__all__ = ["RateTable", "around_authentication"]

@@ -66,3 +66,6 @@ def parse_rate(text: str) -> Rate:
     return Rate(
         methods.strip(), count / _UNITS[found["unit"]], burst, found["messages"] is not None
     )
+
+
+__all__ = ["Rate", "RateError", "parse_rate"]
