@@ -27,6 +27,12 @@ GENERATED = {
         ["userservice/v1/user_service.proto", "grpc/health/v1/health.proto"],
         ["google/rpc/status.proto", "google/rpc/error_details.proto"],
     ),
+    # Apart: whoever imports the client need not wait for these classes.
+    Path("src/userservice/rpc/channelz/_gen"): (
+        Path("proto"),
+        ["grpc/channelz/v1/channelz.proto"],
+        [],
+    ),
     Path("examples/inventory/_gen"): (
         Path("examples/inventory/proto"),
         ["inventory/v1/inventory.proto"],
@@ -83,7 +89,8 @@ def types(session: nox.Session) -> None:
 def interop(session: nox.Session) -> None:
     """Our server and client with grpc-js, and with grpc-go and grpcurl where Go is installed.
 
-    The official test cases too: grpc-go brings its own programs for them.
+    The official test cases too: grpc-go brings its own programs for them. And grpcdebug,
+    where it is installed.
     """
     install(session, "test")
     peers = Path("tests/interop/peers")
@@ -93,7 +100,7 @@ def interop(session: nox.Session) -> None:
         build_go(session, peers / "go", built)
     else:
         session.warn("grpc-go and grpcurl are skipped: no Go")
-    suites = ["peer_servers", "peer_clients", "grpcurl"]
+    suites = ["peer_servers", "peer_clients", "grpcurl", "grpcdebug"]
     official = ["our_client", "grpc_js_client", "grpc_go_client"]
     session.run(
         "pytest",

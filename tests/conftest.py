@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.certificates import Authority, Files
 
 from userservice import UserServiceClient
 from userservice.app.serve import ServeSettings, running_server
@@ -20,3 +21,15 @@ async def client(address: str) -> AsyncIterator[UserServiceClient]:
     """A client of that service."""
     async with UserServiceClient(address, timeout_s=10) as connected:
         yield connected
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """The authority of the server's certificate, and of the clients'."""
+    return Authority(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def server_files(authority: Authority) -> Files:
+    """The certificate of a server on this machine."""
+    return authority.sign("server", "127.0.0.1", "localhost")

@@ -44,7 +44,15 @@ import userservice
 from userservice import rpc
 from userservice.app.cli import statuses
 from userservice.app.cli import userservice as command_line
-from userservice.rpc import Limits, details, health, middleware, reflection, testing
+from userservice.rpc import (
+    Limits,
+    channelz,
+    details,
+    health,
+    middleware,
+    reflection,
+    testing,
+)
 from userservice.rpc.middleware import (
     access_log,
     concurrency_limit,
@@ -699,7 +707,7 @@ def test_errors_have_the_status_and_the_details_of_the_reference(error: UsersErr
 def test_every_status_is_in_the_reference() -> None:
     """The class, the name and the number of each."""
     rows = rows_of(section_of(REFERENCE / "errors.md", "Statuses and classes"))
-    names = set(rpc.__all__) - {"RpcError", "TargetError"}
+    names = set(rpc.__all__) - {"RpcError", "TargetError", "TlsError"}
     kinds = [getattr(rpc, name) for name in names if name.endswith("Error")]
     assert [row[:3] for row in rows] == [
         [f"`{kind.__name__}`", f"`{kind.STATUS.name}`", str(kind.STATUS.value)]
@@ -712,6 +720,7 @@ def test_every_status_is_in_the_reference() -> None:
     [
         userservice,
         rpc,
+        channelz,
         details,
         health,
         middleware,

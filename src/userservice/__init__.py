@@ -37,6 +37,7 @@ from userservice.rpc.errors import (
     UnknownError,
 )
 from userservice.rpc.target import TargetError
+from userservice.rpc.tls import TlsError, client_context
 
 __all__ = [
     "AbortedError",
@@ -63,6 +64,7 @@ __all__ = [
     "Role",
     "RpcError",
     "TargetError",
+    "TlsError",
     "UnauthenticatedError",
     "UnavailableError",
     "UnimplementedError",
@@ -73,4 +75,5 @@ __all__ = [
     "UserEventEventType",
     "UserServiceClient",
     "WatchUserRequest",
+    "client_context",
 ]

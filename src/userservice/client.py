@@ -1,5 +1,6 @@
 """The typed client: every method of the contract, as dataclasses in and out."""
 
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from dataclasses import replace
 from types import TracebackType
@@ -35,6 +36,8 @@ class UserServiceClient(Stub, UserServiceStub):
         keepalive: pings that find out whether the server is still there; None for none.
         limits: how much is taken of the server.
         compression: what requests are compressed with.
+        tls: for a server with TLS: what ``userservice.rpc.client_context`` returns.
+        tls_server_name: the name that its certificate is for, where the target has another.
 
     Raises:
         TargetError: the target is none of these.
@@ -49,8 +52,17 @@ class UserServiceClient(Stub, UserServiceStub):
         keepalive: Keepalive | None = None,
         limits: Limits = DEFAULT_LIMITS,
         compression: Encoding | None = None,
+        tls: ssl.SSLContext | None = None,
+        tls_server_name: str | None = None,
     ) -> None:
-        channel = connect(target, keepalive=keepalive, limits=limits, compression=compression)
+        channel = connect(
+            target,
+            keepalive=keepalive,
+            limits=limits,
+            compression=compression,
+            tls=tls,
+            tls_server_name=tls_server_name,
+        )
         super().__init__(channel, timeout_s=timeout_s, metadata=metadata)
 
     async def __aenter__(self) -> Self:

@@ -41,7 +41,7 @@ PATIENCE_S = 20
 BUILT = os.environ.get("USERSERVICE_INTEROP_BUILT")
 LANGUAGES = ["grpc-js", "grpc-go"]
 if BUILT is None:
-    collect_ignore = ["test_peer_clients.py", "test_grpcurl.py"]
+    collect_ignore = ["test_peer_clients.py", "test_grpcurl.py", "test_grpcdebug.py"]
 
 
 class Program:
@@ -173,10 +173,10 @@ def testing(tmp_path_factory: pytest.TempPathFactory) -> Contract:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[ServerProgram]:
+def serving(folder: Path, *options: str) -> Iterator[ServerProgram]:
     """Run ``userservice serve``; it must end well, and have no trouble on the way."""
-    database = f"sqlite:///{folder / 'users.db'}"
-    command = [sys.executable, "-m", "userservice", "serve", "--port=0", f"--database={database}"]
+    database = f"--database=sqlite:///{folder / 'users.db'}"
+    command = [sys.executable, "-m", "userservice", "serve", "--port=0", database, *options]
     with ServerProgram(command, folder / "log") as program:
         yield program
         assert program.stop() == 0
@@ -193,6 +193,13 @@ def telling(folder: Path) -> ServerProgram:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProgram]:
     """Our server, shared by all tests."""
     with serving(tmp_path_factory.mktemp("server")) as program:
+        yield program
+
+
+@pytest.fixture
+def channelz_server(tmp_path: Path) -> Iterator[ServerProgram]:
+    """Our server, for one test alone, which tells of its connections."""
+    with serving(tmp_path, "--channelz") as program:
         yield program
 
 

@@ -147,3 +147,14 @@ Start = Callable[..., tuple[Peer, InventoryClient]]
 def status_of(trailers: http2.TrailersReceived | http2.ResponseReceived) -> str:
     """The grpc-status of a reply's last header block."""
     return trailers.headers.get("grpc-status") or ""
+
+
+def kinds_of(data: bytes) -> list[int]:
+    """The types of the frames in these bytes, which must be whole."""
+    kinds = []
+    while data:
+        size = int.from_bytes(data[:3])
+        kinds.append(data[3])
+        assert len(data) >= 9 + size
+        data = data[9 + size :]
+    return kinds

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from grpclib.const import Cardinality, Status
+from tests.rpc.peers import Peer
 
 from inventory.__main__ import inventory_server
 from inventory._gen.inventory.v1 import (
@@ -30,8 +31,11 @@ from userservice.rpc import (
     connect,
     reply_metadata,
 )
+from userservice.rpc.client_connection import ClientConnection
 from userservice.rpc.client_stream import reset_error
 from userservice.rpc.details import BadRequest
+from userservice.rpc.testing import join
+from userservice.wire import http2
 
 
 async def test_a_refused_connection_is_unavailable() -> None:
@@ -280,3 +284,39 @@ async def _forgotten() -> None:
         channel = connect(server.addresses[0])
         _ = [line async for line in InventoryClient(channel).list_stock(ListStockRequest())]
         del channel
+
+
+class _LateChannel(Channel):
+    """Its connection has heard or lost the server before `connect` returns, as with TLS 1.2."""
+
+    def __init__(self, *, lost: bool) -> None:
+        super().__init__("in-memory:1")
+        self._lost_first = lost
+
+    async def connect(self) -> ClientConnection:
+        connection = self.new_connection()
+        self.peer = Peer(http2.Role.SERVER)
+        join(self.peer, connection)
+        if self._lost_first:
+            self._lost_first = False
+            self.peer.transport.close()
+        async with asyncio.timeout(5):
+            while not (connection.closed or self.peer.of(http2.SettingsAcknowledged)):
+                await asyncio.sleep(0)
+        self.use_connection(connection)
+        return connection
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["settings are here", "it was lost"])
+async def test_what_was_told_before_a_call_stands_in_line_is_not_waited_for(*, lost: bool) -> None:
+    """The settings come with the end of the handshake; or the server hangs up right after it."""
+    async with _LateChannel(lost=lost) as channel:
+        call = asyncio.create_task(
+            InventoryClient(channel, timeout_s=5).get_stock(GetStockRequest(item="bolt"))
+        )
+        async with asyncio.timeout(5):
+            while not (hasattr(channel, "peer") and channel.peer.of(http2.RequestReceived)):
+                await asyncio.sleep(0)
+        request = channel.peer.of(http2.RequestReceived)[0]
+        channel.peer.answer(request.stream, GetStockResponse(count=4))
+        assert (await call).count == 4

@@ -1,13 +1,18 @@
 """The server's life: everything is opened, wired, announced, and closed in turn."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
+from userservice.app import systemd
 from userservice.app.access_log import AccessLogSettings, access_log
+from userservice.app.listeners import ListenError, opened_sockets
 from userservice.app.own_middleware import MiddlewareError, load_middleware
 from userservice.app.rates import RateSettings, caller_limits
 from userservice.rpc import Encoding, Keepalive, Lifetime, Limits, Server, Service, stop_signals
@@ -17,7 +22,7 @@ from userservice.rpc.limits import DEFAULT_LIMITS
 from userservice.rpc.middleware import Middleware
 from userservice.rpc.middleware.rates import RateError
 from userservice.rpc.reflection import with_reflection
-from userservice.rpc.target import reason_of
+from userservice.rpc.tls import ServerTls, TlsError
 from userservice.users.errors import StorageUnavailableError, StorageUnusableError
 from userservice.users.feed import ChangeFeed, LocalFeed
 from userservice.users.model import Change
@@ -28,6 +33,9 @@ from userservice.users.storage.repository import UserRepository
 from userservice.users.storage.urls import open_repository
 from userservice.users.tokens import Tokens
 from userservice.users.watch import user_topic
+
+if TYPE_CHECKING:
+    from userservice.rpc.channelz import Channelz
 
 _CHECK_TTL_S = 1.0  # how old the answer about the database's health may be
 _CHECK_TIMEOUT_S = 3.0
@@ -43,18 +51,37 @@ class ServeError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """The PEM files of a server with TLS.
+
+    Args:
+        cert: its certificate, and those between it and its authority.
+        key: the certificate's key.
+        client_ca: the authorities of its clients; None where clients need no certificate.
+    """
+
+    cert: str
+    key: str
+    client_ca: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ServeSettings:
     """How to serve.
 
     Args:
         host: the address or name to bind.
         port: the port; 0 for any free one.
+        unix: the path of a Unix socket, in place of host and port.
+        unix_mode: who may connect to it, as file permissions.
+        tls: the files for TLS; None to speak without. A Unix socket never speaks it.
         database: the database's URL.
         limits: how much is taken of clients.
         lifetime: how long connections may live.
         keepalive: pings that find out which clients are gone.
         drain_timeout_s: how long calls under way may go on when the server stops, in seconds.
         compression: what replies are compressed with, where the client reads it.
+        channelz: whether to serve channelz, which tells who asks the addresses of all peers.
         access_log: how calls are logged.
         rates: how much callers may do.
         middleware: the operator's own, as ``module:Class``.
@@ -62,12 +89,16 @@ class ServeSettings:
 
     host: str = "127.0.0.1"
     port: int = 50051
+    unix: Path | None = None
+    unix_mode: int = 0o600
+    tls: TlsFiles | None = None
     database: str = "sqlite:///userservice.db"
     limits: Limits = DEFAULT_LIMITS
     lifetime: Lifetime = FOR_EVER
     keepalive: Keepalive = SERVER_KEEPALIVE
     drain_timeout_s: float = 30.0
     compression: Encoding | None = None
+    channelz: bool = False
     access_log: AccessLogSettings = field(default_factory=AccessLogSettings)
     rates: RateSettings = field(default_factory=RateSettings)
     middleware: tuple[str, ...] = ()
@@ -88,7 +119,8 @@ async def serve(settings: ServeSettings, ready: Callable[[Sequence[str]], None])
             stop.now = server.close
             ready(server.addresses)
             log.info("serving", addresses=server.addresses)
-            await stop.asked.wait()
+            async with systemd.announced(f"serving on {', '.join(server.addresses)}"):
+                await stop.asked.wait()
             log.info("stopping", drain_timeout_s=settings.drain_timeout_s)
 
 
@@ -99,9 +131,41 @@ async def running_server(settings: ServeSettings) -> AsyncIterator[Server]:
     Raises:
         ServeError: the database or the address cannot be used.
     """
-    async with wired_server(settings, LocalFeed()) as server:
-        await _start(server, settings)
-        yield server
+    tls = server_tls(settings)
+    with listening_sockets(settings) as sockets:
+        async with wired_server(settings, LocalFeed()) as server:
+            await server.listen(sockets, tls)
+            yield server
+
+
+@contextmanager
+def listening_sockets(settings: ServeSettings) -> Iterator[Sequence[socket.socket]]:
+    """Open what the settings, or systemd, say to listen on; all is closed at the end.
+
+    Raises:
+        ServeError: an address cannot be listened on.
+    """
+    try:
+        with opened_sockets(
+            settings.host, settings.port, settings.unix, settings.unix_mode
+        ) as sockets:
+            yield sockets
+    except ListenError as error:
+        raise ServeError(str(error)) from error
+
+
+def server_tls(settings: ServeSettings) -> ServerTls | None:
+    """Read the files for TLS, where the settings name some.
+
+    Raises:
+        ServeError: one cannot be used.
+    """
+    if settings.tls is None:
+        return None
+    try:
+        return ServerTls(settings.tls.cert, settings.tls.key, settings.tls.client_ca)
+    except TlsError as error:
+        raise ServeError(str(error)) from error
 
 
 @asynccontextmanager
@@ -167,7 +231,11 @@ async def _wired(
     running = ServiceStatus()
     running.set(True)
     health = Health({users: [database, running], OVERALL: [database, running]})
-    services = with_reflection([users, health])
+    services: list[Service] = [users, health]
+    channelz = _channelz() if settings.channelz else None
+    if channelz is not None:
+        services.append(channelz)
+    services = with_reflection(services)
     async with _middleware(settings, services) as middleware, polled(database):
         server = Server(
             services,
@@ -178,12 +246,20 @@ async def _wired(
             compression=settings.compression,
             middleware=middleware,
         )
+        if channelz is not None:
+            channelz.add(server)
         try:
             yield server
         finally:
             running.set(False)
             await asyncio.sleep(_NOTICE_S)
             await server.drain(settings.drain_timeout_s)
+
+
+def _channelz() -> "Channelz":
+    from userservice.rpc.channelz import Channelz  # noqa: PLC0415  # 20 ms, only where asked for
+
+    return Channelz()
 
 
 @asynccontextmanager
@@ -203,11 +279,3 @@ async def _middleware(
             raise ServeError(str(error)) from error
         calls = await running.enter_async_context(access_log(settings.access_log))
         yield [*calls, *limits.before, *limits.after, *own]
-
-
-async def _start(server: Server, settings: ServeSettings) -> None:
-    try:
-        await server.start(settings.host, settings.port)
-    except OSError as error:
-        address = f"{settings.host}:{settings.port}"
-        raise ServeError(f"cannot listen on {address}: {reason_of(error)}") from error

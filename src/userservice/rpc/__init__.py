@@ -1,7 +1,8 @@
 """gRPC on grpclib, for any betterproto2 service. Knows no user.
 
-Health and reflection are in modules of their own, ``userservice.rpc.health`` and
-``userservice.rpc.reflection``: a program that only calls need not load them.
+Health, reflection and channelz are in modules of their own, ``userservice.rpc.health``,
+``userservice.rpc.reflection`` and ``userservice.rpc.channelz``: a program that only calls need
+not load them.
 """
 
 from userservice.rpc.call import Call, current_call
@@ -27,6 +28,7 @@ from userservice.rpc.errors import (
     UnimplementedError,
     UnknownError,
 )
+from userservice.rpc.identity import Identity
 from userservice.rpc.lifetime import Keepalive, Lifetime
 from userservice.rpc.limits import Limits
 from userservice.rpc.server import Server, Service
@@ -34,6 +36,7 @@ from userservice.rpc.server_stream import ErrorMapping
 from userservice.rpc.signals import Stop, stop_signals
 from userservice.rpc.stub import ResponseStream, Stub
 from userservice.rpc.target import TargetError
+from userservice.rpc.tls import ServerTls, TlsError, client_context
 from userservice.wire.compression import Encoding
 
 __all__ = [
@@ -47,6 +50,7 @@ __all__ = [
     "Encoding",
     "ErrorMapping",
     "FailedPreconditionError",
+    "Identity",
     "InternalError",
     "InvalidArgumentError",
     "Keepalive",
@@ -61,14 +65,17 @@ __all__ = [
     "ResponseStream",
     "RpcError",
     "Server",
+    "ServerTls",
     "Service",
     "Stop",
     "Stub",
     "TargetError",
+    "TlsError",
     "UnauthenticatedError",
     "UnavailableError",
     "UnimplementedError",
     "UnknownError",
+    "client_context",
     "connect",
     "current_call",
     "reply_metadata",

@@ -17,9 +17,12 @@ from grpclib.events import _DispatchChannelEvents, _DispatchServerEvents
 
 from userservice.rpc.lifetime import Keepalive
 from userservice.rpc.listening import Listening
+from userservice.rpc.tls_transport import TlsTransport
 from userservice.rpc.turn import Turn
 
 if TYPE_CHECKING:
+    import ssl
+
     # Only a server with reflection needs them; a program that calls starts without.
     from google.protobuf.descriptor import FileDescriptor
     from google.protobuf.descriptor_pool import DescriptorPool
@@ -102,6 +105,9 @@ class ServerFace(grpclib.server.Server):
 class ChannelFace(grpclib.client.Channel):
     """What is left of grpclib 0.4.9's channel: how it connects, and its events."""
 
+    handshake_s: float
+    """How long a TLS handshake may take, in seconds."""
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.events = self.__dispatch__ = ChannelEvents()
@@ -109,18 +115,44 @@ class ChannelFace(grpclib.client.Channel):
         self.loop = self._loop
         self.scheme = self._scheme
         self.authority = self._authority
+        self.tls_context: ssl.SSLContext | None = self._ssl
         self._protocol: Any = None
 
     def _protocol_factory(self) -> Any:
         return self.new_connection()
 
-    def new_connection(self) -> asyncio.BaseProtocol:
+    def new_connection(self) -> Any:
         """Return what handles the next connection."""
         raise NotImplementedError
+
+    async def _create_connection(self) -> Any:
+        """Connect, with the TLS of a server's connections: asyncio's sends no alerts."""
+        if self.tls_context is None:
+            return await super()._create_connection()
+        name = self.config.ssl_target_name_override or (
+            "localhost" if self._path is not None else self._host
+        )
+        transport = TlsTransport(self.tls_context, self.new_connection, self.handshake_s, name)
+        if self._path is not None:
+            await self.loop.create_unix_connection(lambda: transport, self._path)
+        else:
+            await self.loop.create_connection(lambda: transport, self._host, self._port)
+        await transport.handshake()
+        return transport.connection
 
     @property
     def _connected(self) -> bool:
         return self._protocol is not None and self._protocol.usable
+
+    @property
+    def connecting(self) -> bool:
+        """Whether a connection is being made just now."""
+        return self._connect_lock.locked()
+
+    @property
+    def unreachable(self) -> bool:
+        """Whether the last attempt to make a connection failed."""
+        return self._state.name == "TRANSIENT_FAILURE"
 
     def use_connection(self, connection: Any) -> None:
         """Make calls on this connection; None, so that `__del__` warns of none left open."""

@@ -6,10 +6,12 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
+from userservice.rpc.connection import Connection
 from userservice.rpc.handshake import fault_of
 from userservice.rpc.limits import Limits
 from userservice.rpc.target import host_and_port
-from userservice.rpc.tls import ServerTls
+from userservice.rpc.tls import NO_HTTP2, ServerTls, agreed
+from userservice.rpc.tls_transport import TlsTransport
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +29,7 @@ class Arrivals:
 
     def __init__(
         self,
-        new_connection: Callable[[], asyncio.BaseProtocol],
+        new_connection: Callable[[], Connection],
         made: Callable[[], int],
         limits: Limits,
     ) -> None:
@@ -64,15 +66,15 @@ class Arrivals:
 
     async def _shake_hands(self, sock: socket.socket, tls: ServerTls) -> None:
         client = _peer_of(sock)
+        transport = TlsTransport(tls.context, self._new_connection, self._limits.handshake_s)
         try:
-            await self._loop.connect_accepted_socket(
-                self._new_connection,
-                sock,
-                ssl=tls.context,
-                ssl_handshake_timeout=max(self._limits.handshake_s, 1e-3),
-            )
+            await self._loop.connect_accepted_socket(lambda: transport, sock)
+            await transport.handshake()
         except OSError as error:
             self._say(f"the TLS handshake of {client} failed", fault_of(error))
+            return
+        if not agreed(transport.tls):
+            self._say(f"the connection of {client} was closed", NO_HTTP2)
 
     def _say(self, what: str, why: str) -> None:
         now = self._loop.time()

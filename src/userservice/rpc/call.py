@@ -13,6 +13,7 @@ from grpclib.protocol import Peer
 from multidict import MultiDict
 
 from userservice.rpc.errors import Metadata
+from userservice.rpc.identity import Identity
 from userservice.rpc.request_id import request_id_of
 from userservice.rpc.target import host_and_port
 from userservice.wire.compression import Encoding
@@ -40,6 +41,10 @@ class ServedStream(Protocol):
     @property
     def peer(self) -> Peer:
         """The client's address and certificate."""
+
+    @property
+    def identity(self) -> Identity | None:
+        """Who the client is, as its certificate says."""
 
     @property
     def user_agent(self) -> str | None:
@@ -95,6 +100,14 @@ class Call:
         if not isinstance(address, tuple):
             return "unix"
         return host_and_port(address)
+
+    @property
+    def identity(self) -> Identity | None:
+        """Who the client is, as its certificate says; None without mutual TLS.
+
+        It is read once for a connection, and only where it is asked for.
+        """
+        return self._stream.identity
 
     @property
     def user_agent(self) -> str | None:

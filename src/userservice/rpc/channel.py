@@ -2,7 +2,8 @@
 
 import math
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Self, TypeVar, cast
 from weakref import WeakSet
 
@@ -24,7 +25,7 @@ from userservice.rpc.limits import DEFAULT_LIMITS, Limits
 from userservice.rpc.metadata import ACCEPT_ENCODING
 from userservice.rpc.middleware import ClientMiddleware
 from userservice.rpc.middleware.hooks import Hooks
-from userservice.rpc.target import parse_target, reason_of
+from userservice.rpc.target import parse_target
 from userservice.wire.compression import Encoding
 
 S = TypeVar("S")
@@ -36,6 +37,11 @@ _FIELDS_MAX = 256  # methods and timeouts whose fields are kept
 class Channel(_seams.ChannelFace):
     """A connection to one server, made on the first call, and again after it is lost."""
 
+    connection_type: Callable[..., ClientConnection] = ClientConnection
+    """What handles a connection; `Channelz` has one that counts."""
+    stream_type: Callable[..., ClientStream[Any, Any]] = ClientStream
+    """What makes a call; likewise."""
+
     def __init__(
         self,
         target: str,
@@ -45,11 +51,15 @@ class Channel(_seams.ChannelFace):
         limits: Limits = DEFAULT_LIMITS,
         compression: Encoding | None = None,
         tls: ssl.SSLContext | None = None,
+        tls_server_name: str | None = None,
         middleware: Sequence[ClientMiddleware] = (),
     ) -> None:
         parsed = parse_target(target)
+        if tls_server_name is not None:
+            config = replace(config or Configuration(), ssl_target_name_override=tls_server_name)
         self.target = target
         self.limits = limits
+        self.handshake_s = limits.handshake_s
         self.compression = compression
         self.hooks = Hooks(middleware) if middleware else None
         self.codec = MessageCodec()
@@ -111,7 +121,7 @@ class Channel(_seams.ChannelFace):
         deadline_at = math.inf if timeout is None else self.loop.time() + timeout
         # A handler's own deadline goes with the calls that it makes (gRPC's guide to deadlines).
         deadline_at = min(deadline_at, inherited_deadline())
-        return ClientStream(
+        return self.stream_type(
             self,
             name,
             cardinality,
@@ -166,10 +176,8 @@ class Channel(_seams.ChannelFace):
         self._refuse_when_closed()
         try:
             connection = cast("ClientConnection", await self.__connect__())
-        except ssl.SSLError as error:
-            raise UnavailableError(f"cannot reach {self.target}: {fault_of(error)}") from error
         except OSError as error:
-            raise UnavailableError(f"cannot reach {self.target}: {reason_of(error)}") from error
+            raise UnavailableError(f"cannot reach {self.target}: {fault_of(error)}") from error
         except ValueError as error:  # a name that no resolver takes
             raise UnavailableError(f"cannot reach {self.target}: {error}") from error
         if self._closed:  # while it was being made
@@ -186,11 +194,16 @@ class Channel(_seams.ChannelFace):
 
     def new_connection(self) -> ClientConnection:
         """Return what handles the next connection."""
-        connection = ClientConnection(self.config, self._keepalive, self.limits)
+        connection = self.connection_type(self.config, self._keepalive, self.limits)
         self._connections.add(connection)
         if self._closed:  # the socket is there by now, and goes with it
             connection.shut_down("the channel is closed")
         return connection
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed for good."""
+        return self._closed
 
     def close(self) -> None:
         """Close the connection for good; calls under way end with UNAVAILABLE."""
@@ -209,6 +222,7 @@ def connect(
     limits: Limits = DEFAULT_LIMITS,
     compression: Encoding | None = None,
     tls: ssl.SSLContext | None = None,
+    tls_server_name: str | None = None,
     middleware: Sequence[ClientMiddleware] = (),
 ) -> Channel:
     """Return a channel to the target; any generated stub takes it.
@@ -222,6 +236,7 @@ def connect(
         limits: how much is taken of the server.
         compression: what requests are compressed with.
         tls: for a server with TLS: what ``client_context`` returns.
+        tls_server_name: the name that its certificate is for, where the target has another.
         middleware: what sees every call, in its order.
 
     Raises:
@@ -234,5 +249,6 @@ def connect(
         limits=limits,
         compression=compression,
         tls=tls,
+        tls_server_name=tls_server_name,
         middleware=middleware,
     )

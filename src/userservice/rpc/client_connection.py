@@ -3,6 +3,7 @@
 It knows one server and no names: a balancer can have many of them.
 """
 
+import ssl
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,10 @@ class ClientConnection(Connection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End every call."""
+        if not (self._settings_known or self.reason or isinstance(exc, ssl.SSLError)):
+            # Many servers say no more to whom they do not take.
+            wanted = "TLS" if self.tls is None else "a client certificate that it trusts"
+            self.reason = f"the other side closed it before it spoke HTTP/2: it may want {wanted}"
         super().connection_lost(exc)
         self._let_all_try()
 
@@ -84,6 +89,8 @@ class ClientConnection(Connection):
         """
         place = self.loop.create_future()
         self._queue.append(place)
+        if self._settings_known or self.closed:  # it was told already, and is not told again
+            self.let_next_try()
         try:
             while True:
                 await place

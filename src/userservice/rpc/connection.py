@@ -8,16 +8,18 @@ import asyncio
 import ssl
 import threading
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Final, cast
 
 from grpclib.config import Configuration
 from grpclib.protocol import Peer
 
 from userservice.rpc.handshake import fault_of
+from userservice.rpc.identity import Identity
 from userservice.rpc.keepalive import KeepaliveClock
 from userservice.rpc.lifetime import Keepalive
 from userservice.rpc.limits import Limits
-from userservice.rpc.tls import agreed, close_tls
+from userservice.rpc.tls import NO_HTTP2, agreed
 from userservice.rpc.wakeup import Wakeup
 from userservice.wire import http2
 
@@ -152,19 +154,16 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
             return
         self.tls = transport.get_extra_info("ssl_object")
-        if self.tls is not None:
-            if not agreed(self.tls):
-                self._refuse_without_agreement()
-                return
-            # As much as without TLS: asyncio would take eight times as much before it says so.
-            self._transport.set_write_buffer_limits(_UNSENT_MAX)
+        if self.tls is not None and not agreed(self.tls):
+            self._refuse_without_agreement()
+            return
         self._keepalive.start()
         self._patience = self.loop.call_later(self.limits.handshake_s, self._lose_patience)
         self.flush()
 
     def _refuse_without_agreement(self) -> None:
         """Close where the two sides did not agree on HTTP/2 (RFC 9113 section 3.3)."""
-        self.reason = "the TLS handshake agreed on no HTTP/2 (ALPN h2)"
+        self.reason = NO_HTTP2
         self.engine.take_output()
         self.close()
 
@@ -363,15 +362,13 @@ class Connection(asyncio.BufferedProtocol):
         transport = self._transport
         if transport is not None:
             self._cut = self.loop.call_later(GOODBYE_S, transport.abort)
-            if self.tls is not None:
-                close_tls(transport, self.tls, lingers=self.lingers)
-            elif not (self.lingers and transport.can_write_eof()):
+            if not (self.lingers and transport.can_write_eof()):
                 transport.close()
-            else:
-                try:
-                    transport.write_eof()
-                except OSError:  # the peer is gone already
-                    transport.abort()
+                return
+            try:
+                transport.write_eof()
+            except OSError:  # the peer is gone already
+                transport.abort()
 
     def abort(self) -> None:
         """Close the socket without waiting for what is still to be sent."""
@@ -384,6 +381,11 @@ class Connection(asyncio.BufferedProtocol):
         """The other side's address and certificate."""
         assert self._transport is not None
         return Peer(self._transport)
+
+    @cached_property
+    def identity(self) -> Identity | None:
+        """Who the other side is, as its certificate says."""
+        return None if self.tls is None else Identity.of(self.tls)
 
     def _ping(self, payload: bytes) -> bool:
         """Ask for a sign of life where there are calls."""

@@ -3,6 +3,8 @@
 import ssl
 from typing import Final
 
+from userservice.rpc.target import reason_of
+
 # By OpenSSL's names for what goes wrong here, and for the alerts that the other side sends.
 _FAULTS: Final = {
     **dict.fromkeys(
@@ -58,7 +60,7 @@ _UNVERIFIED: Final = {
 }
 
 
-def fault_of(error: Exception) -> str:
+def fault_of(error: OSError) -> str:
     """Return why a TLS connection failed."""
     if isinstance(error, ssl.SSLCertVerificationError):
         message = error.verify_message.rstrip(".")
@@ -66,6 +68,4 @@ def fault_of(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
         reason = error.reason or str(error)
         return _FAULTS.get(reason, reason.replace("_", " ").lower())
-    if isinstance(error, ConnectionAbortedError):  # asyncio's, when the time is over
-        return "it took too long"
-    return "it broke off"
+    return reason_of(error)

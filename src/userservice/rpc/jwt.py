@@ -168,6 +168,11 @@ class JwtVerifier:
         self._cached: OrderedDict[bytes, _Verified] = OrderedDict()
         self._cached_with = keys.at_hand
 
+    @property
+    def trouble(self) -> str | None:
+        """Why newer keys cannot be had, where that is so."""
+        return self._keys.trouble
+
     def known(self, token: str) -> Claims | None:
         """Return what a token says that was verified before, and is still good; or None."""
         keys = self._keys
@@ -229,13 +234,13 @@ class JwtVerifier:
             kid = jwt.get_unverified_header(token).get("kid")
         except (PyJWTError, ValueError, TypeError, RecursionError):
             raise JwtError("it is no token") from None
-        candidates = [key for key in self._keys.at_hand if key.kid is None or key.kid == kid]
-        if not candidates:
-            raise UnknownJwtKeyError("its key is not known here")
-        for key in candidates:
+        named = [key for key in self._keys.at_hand if key.kid is not None and key.kid == kid]
+        for key in (*named, *(key for key in self._keys.at_hand if key.kid is None)):
             claims = self._decoded_with(token, key)
             if claims is not None:
                 return claims
+        if not named:
+            raise UnknownJwtKeyError("its key is not known here")
         raise JwtError("it is not signed by a key that is trusted here")
 
     def _decoded_with(self, token: str, key: VerifyingKey) -> dict[str, Any] | None:

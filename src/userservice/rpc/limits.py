@@ -34,12 +34,13 @@ class Limits:
             off.
         max_concurrent_streams: the calls of one connection at a time (100, as Envoy advises);
             one more is refused with REFUSED_STREAM.
-        max_connections: the connections at a time; one more is told ENHANCE_YOUR_CALM.
+        max_connections: the connections at a time, with TLS handshakes; one more is told
+            ENHANCE_YOUR_CALM, or closed before its handshake.
         max_call_s: how long a call may take at most, in seconds, whatever its deadline;
             None for no limit.
-        handshake_s: how long a peer may take until its preface and settings are here, in
-            seconds (10 s, as Go's net/http2), and for the rest of a header block once it
-            began one.
+        handshake_s: how long a peer may take for a TLS handshake, and then until its preface
+            and settings are here, in seconds (10 s, as Go's net/http2), and for the rest of a
+            header block once it began one.
         reset_burst: how many streams may be reset at once, by the peer or because of what it
             did (1,000, as nghttp2: rapid reset, CVE-2023-44487, and MadeYouReset,
             CVE-2025-8671).

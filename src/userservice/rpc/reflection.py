@@ -6,6 +6,7 @@ the messages.
 
 from collections.abc import Collection, Iterable
 from importlib import resources
+from typing import Final
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
@@ -14,6 +15,8 @@ from grpclib.reflection.v1alpha import reflection_pb2 as reflection_v1alpha_pb2
 
 from userservice.rpc import _seams
 from userservice.rpc.server import Service, service_name
+
+_GENERATED: Final = ("_gen", "rpc/channelz/_gen")
 
 
 def with_reflection(
@@ -34,9 +37,10 @@ def with_reflection(
 
 def _pool(descriptor_sets: Iterable[bytes]) -> DescriptorPool:
     pool = DescriptorPool()
-    own = resources.files("userservice._gen").joinpath("descriptors.binpb").read_bytes()
+    package = resources.files("userservice")  # by path: to import channelz takes its time
+    own = [package.joinpath(folder, "descriptors.binpb").read_bytes() for folder in _GENERATED]
     seen: set[str] = set()
-    for descriptor_set in (*descriptor_sets, own):
+    for descriptor_set in (*descriptor_sets, *own):
         # protoc writes a file after the files it imports.
         for file in FileDescriptorSet.FromString(descriptor_set).file:
             if file.name not in seen:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NoReturn, Protocol, Self
 
 from grpclib.config import Configuration
@@ -60,6 +60,9 @@ class Server(_seams.ServerFace):
         compression: what replies are compressed with, where the client reads it.
         middleware: what sees every call, in its order.
     """
+
+    connection_type: Callable[..., ServerConnection] = ServerConnection
+    """What handles a connection; `Channelz` has one that counts."""
 
     def __init__(
         self,
@@ -140,7 +143,7 @@ class Server(_seams.ServerFace):
 
     def new_connection(self) -> ServerConnection:
         """Return what handles the next connection."""
-        return ServerConnection(
+        return self.connection_type(
             self._served,
             self._face,
             self.config,

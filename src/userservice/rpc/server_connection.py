@@ -1,6 +1,7 @@
 """A server's connection: each request becomes a call."""
 
 import asyncio
+import logging
 import math
 import random
 from collections.abc import Callable, Mapping
@@ -14,6 +15,8 @@ from userservice.rpc.lifetime import Keepalive, Lifetime
 from userservice.rpc.request import Method, Refusal, read_request
 from userservice.rpc.server_stream import STARTS_AT_ONCE, CallHolder, Face, ServerStream
 from userservice.wire import http2
+
+log = logging.getLogger(__name__)
 
 _STRIKES_MAX: Final = 2  # early pings that are let go by
 
@@ -38,6 +41,8 @@ class ServerConnection(CallHolder):
     """
 
     lingers = True
+    stream_type = ServerStream
+    """What a request becomes; `Channelz` has one that counts."""
 
     def __init__(
         self,
@@ -117,7 +122,7 @@ class ServerConnection(CallHolder):
                 self.engine.send_headers(stream, request.fields, end_stream=True)
                 self.engine.reset(stream, http2.ErrorCode.NO_ERROR)
             return
-        call = ServerStream(self, stream, request, self._face)
+        call = self.stream_type(self, stream, request, self._face)
         stream.owner = call
         call.input_ended = event.end_stream
         self.calls.add(call)
@@ -159,6 +164,11 @@ class ServerConnection(CallHolder):
         if self._strikes > _STRIKES_MAX:
             # The text by which clients know to ask less often.
             self.give_up(http2.ProtocolError(http2.ErrorCode.ENHANCE_YOUR_CALM, "too_many_pings"))
+
+    def failed(self, error: http2.ProtocolError) -> None:
+        """Close, and tell the log why."""
+        log.debug("a connection is closed, whose client broke the protocol: %s", error.reason)
+        super().failed(error)
 
     def turn_away(self) -> None:
         """Close a connection that is one too many."""

@@ -36,6 +36,7 @@ from userservice.rpc.deadlines import Deadlines
 from userservice.rpc.details import ErrorInfo
 from userservice.rpc.errors import Metadata, RpcError, UnavailableError, UnimplementedError
 from userservice.rpc.exchange import UNTIMED_MAX, Exchange
+from userservice.rpc.identity import Identity
 from userservice.rpc.limits import Limits
 from userservice.rpc.metadata import ACCEPT_ENCODING, encode_message, encode_metadata
 from userservice.rpc.middleware.hooks import Heard, Hooks
@@ -221,6 +222,11 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
     def user_agent(self) -> str | None:  # type: ignore[override]  # an attribute there
         """What the client calls itself."""
         return self.request.user_agent
+
+    @property
+    def identity(self) -> Identity | None:
+        """Who the client is, as its certificate says."""
+        return self.connection.identity
 
     @property
     def peer(self) -> Peer:  # type: ignore[override]  # an attribute there

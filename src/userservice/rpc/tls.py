@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 ALPN: Final = "h2"
 
+NO_HTTP2: Final = "the TLS handshake agreed on no HTTP/2 (ALPN h2)"
+
 # For TLS 1.2: none of these is in RFC 9113's appendix A. The ciphers of TLS 1.3 are all good.
 _CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
@@ -72,6 +74,9 @@ class ServerTls:
         _harden(context)
         context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
         _load_identity(context, self._cert, self._key)
+        doubt = _doubt(context, self._cert)
+        if doubt:
+            log.warning("clients will refuse the certificate %s: %s", self._cert, doubt)
         if self._client_ca is not None:
             _load_authorities(context, self._client_ca, "the client CA")
             context.verify_mode = ssl.CERT_REQUIRED
@@ -134,32 +139,6 @@ def agreed(tls: ssl.SSLObject) -> bool:
     return tls.selected_alpn_protocol() == ALPN
 
 
-def close_tls(transport: asyncio.Transport, tls: ssl.SSLObject, *, lingers: bool) -> None:
-    """Send what is to be sent, say that it was all, and close.
-
-    Args:
-        transport: the connection's.
-        tls: its TLS.
-        lingers: whether the other side may go on sending until it closes, too. asyncio would
-            take what it sends by then for a fault, and cut the connection: what the other side
-            has not read would be lost.
-    """
-    if lingers:
-        try:
-            tls.unwrap()
-        except ssl.SSLWantReadError:  # close_notify is to be sent; the other side's is not here
-            transport.writelines([])  # sends what TLS has to say, and nothing else
-            return
-        except ssl.SSLError:  # it is broken, or over
-            transport.abort()
-            return
-    transport.close()
-    if not lingers and not transport.get_write_buffer_size():
-        # All is with the system. To wait for the other side's last word has no use, and would
-        # outlive a program that ends now.
-        transport.abort()
-
-
 def _harden(context: ssl.SSLContext) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_CIPHERS)
@@ -184,6 +163,38 @@ def _load_authorities(context: ssl.SSLContext, file: Path, what: str) -> None:
         context.load_verify_locations(file)
     except OSError as error:
         raise TlsError(f"{what} {file} cannot be read as certificates: {_words(error)}") from None
+
+
+# By the codes of X509_verify_cert: what is wrong whoever has signed it.
+_DOUBTS: Final = {
+    9: "it is not valid yet",
+    10: "it has expired",
+    26: "it is not for servers",
+}
+
+
+def _doubt(context: ssl.SSLContext, cert: Path) -> str:
+    """Return what clients will have against a certificate, whoever has signed it.
+
+    Python reads no certificate, but what another side showed in a handshake: so there is one.
+    """
+    client_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client_context.check_hostname = False
+    client_context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # it is its own authority here
+    client_context.load_verify_locations(cert)
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = client_context.wrap_bio(to_client, to_server)
+    server = context.wrap_bio(to_server, to_client, server_side=True)
+    for side in (client, server, client):  # hello, certificate, verdict
+        try:
+            side.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+        except ssl.SSLCertVerificationError as error:
+            return _DOUBTS.get(error.verify_code, error.verify_message)
+        except ssl.SSLError as error:  # the key is of a kind that nobody takes
+            return _words(error)
+    return ""
 
 
 class _EncryptedError(Exception):

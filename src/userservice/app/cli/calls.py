@@ -1,14 +1,17 @@
 """Calls from the command line: the options that they share, and how they are run."""
 
 import asyncio
+import functools
 import logging
 import math
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
 
 import click
 
 from userservice import UserServiceClient
+from userservice.app.cli.tls import ClientTls, client_tls_options
 from userservice.rpc import TargetError
 
 C = TypeVar("C", bound=Callable[..., Any])
@@ -25,6 +28,30 @@ target_option = click.option(
     metavar="ADDRESS",
     help="The server: host:port, [v6]:port, or unix:path.",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAddress:
+    """Which server is called, and how.
+
+    Args:
+        target: the server.
+        tls: how TLS is spoken with it; None for without.
+    """
+
+    target: str
+    tls: ClientTls | None
+
+
+def server_options(command: C) -> C:
+    """Add --target, --tls and its like; the command gets them as one ``server``."""
+
+    @functools.wraps(command)
+    def with_server(*arguments: Any, target: str, tls: ClientTls | None, **others: Any) -> Any:
+        return command(*arguments, server=ServerAddress(target, tls), **others)
+
+    return cast("C", target_option(client_tls_options(with_server)))
+
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print ProtoJSON, one object a line."
@@ -83,14 +110,14 @@ def list_options(command: C) -> C:
 
 
 def run(
-    target: str,
+    server: ServerAddress,
     work: Callable[[UserServiceClient], Awaitable[T]],
     timeout_s: float | None = None,
 ) -> T:
     """Connect a client, and return what the work with it returns.
 
     Args:
-        target: the server.
+        server: the server.
         work: what to do with the client.
         timeout_s: how long each call with one reply may take, in seconds.
 
@@ -101,7 +128,7 @@ def run(
     # What libraries log would stand beside the one line that says what is wrong.
     logging.getLogger().addHandler(logging.NullHandler())
     try:
-        return asyncio.run(_connected(target, work, timeout_s))
+        return asyncio.run(_connected(server, work, timeout_s))
     except ValueError as error:
         # Python keeps bytes of an argument that are not UTF-8 as surrogates (PEP 383).
         if not isinstance(error.__cause__, UnicodeEncodeError):
@@ -112,10 +139,18 @@ def run(
 
 
 async def _connected(
-    target: str, work: Callable[[UserServiceClient], Awaitable[T]], timeout_s: float | None
+    server: ServerAddress,
+    work: Callable[[UserServiceClient], Awaitable[T]],
+    timeout_s: float | None,
 ) -> T:
+    tls = server.tls
     try:
-        client = UserServiceClient(target, timeout_s=timeout_s)
+        client = UserServiceClient(
+            server.target,
+            timeout_s=timeout_s,
+            tls=None if tls is None else tls.context(),
+            tls_server_name=None if tls is None else tls.server_name,
+        )
     except TargetError as error:
         context = click.get_current_context()
         raise click.BadParameter(str(error), context, param_hint="'--target'") from error

@@ -9,7 +9,7 @@ from contextlib import suppress
 import click
 
 from userservice import ChatMessage, UserServiceClient
-from userservice.app.cli.calls import json_option, run, target_option
+from userservice.app.cli.calls import ServerAddress, json_option, run, server_options
 from userservice.app.cli.output import print_json, print_line
 from userservice.app.cli.reading import in_background, standard_input_lines
 
@@ -32,9 +32,9 @@ def _login_name() -> str:
     metavar="NAME",
     help="Who says what you type.  [default: your login name]",
 )
-@target_option
+@server_options
 @json_option
-def chat(*, sender_id: str, target: str, as_json: bool) -> None:
+def chat(*, sender_id: str, server: ServerAddress, as_json: bool) -> None:
     """Talk with everybody who is connected.
 
     Each line of standard input is said in the room; what anybody says is printed. Ends
@@ -49,7 +49,7 @@ def chat(*, sender_id: str, target: str, as_json: bool) -> None:
                 speaker.hear(message)
                 (print_json if as_json else print_line)(message)
 
-    run(target, talk)
+    run(server, talk)
 
 
 class _Speaker:

@@ -19,7 +19,14 @@ from userservice import (
     UserServiceClient,
 )
 from userservice.app.cli import statuses
-from userservice.app.cli.calls import json_option, list_options, run, target_option, timeout_option
+from userservice.app.cli.calls import (
+    ServerAddress,
+    json_option,
+    list_options,
+    run,
+    server_options,
+    timeout_option,
+)
 from userservice.app.cli.csv_files import EXPORTED, CsvError, UserRows, export_row
 from userservice.app.cli.output import print_json, printable
 from userservice.app.cli.progress import Progress, progress
@@ -30,9 +37,9 @@ _PAGE = 1_000  # users asked for at once: what the service gives at most
 
 @click.command(name="import")
 @click.argument("file", metavar="FILE.csv")
-@target_option
+@server_options
 @json_option
-def import_csv(*, file: str, target: str, as_json: bool) -> int:
+def import_csv(*, file: str, server: ServerAddress, as_json: bool) -> int:
     """Create a user for each row of a CSV file.
 
     With -, the file is standard input. Its first line names the columns: email and
@@ -54,7 +61,7 @@ def import_csv(*, file: str, target: str, as_json: bool) -> int:
         raise _unreadable(file, error) from error
     with progress("importing", _size(source), shown=not source.isatty()) as shown:
         batch = _Batch(source, rows, shown)
-        response = run(target, lambda client: client.batch_create_users(batch.users()))
+        response = run(server, lambda client: client.batch_create_users(batch.users()))
     # Not where the call failed: the thread that reads may hold the file for ever.
     source.close()
     refused = max(response.failed_count, len(response.failed_emails))
@@ -121,10 +128,16 @@ def _size(file: BinaryIO) -> int | None:
 @click.argument("file", metavar="[FILE.csv]", default=STANDARD_STREAM)
 @list_options
 @timeout_option
-@target_option
+@server_options
 @json_option
 def export_csv(
-    *, file: str, filter_: str, order_by: str, target: str, timeout_s: float, as_json: bool
+    *,
+    file: str,
+    filter_: str,
+    order_by: str,
+    server: ServerAddress,
+    timeout_s: float,
+    as_json: bool,
 ) -> None:
     """Write users as CSV, or with --json as ProtoJSON.
 
@@ -137,12 +150,12 @@ def export_csv(
     write = _JsonLines if as_json else _CsvRows
     if file == STANDARD_STREAM:
         with open(1, "w", encoding="utf-8", newline="", closefd=False) as output:
-            run(target, lambda client: _write_all(client, request, write(output)), timeout_s)
+            run(server, lambda client: _write_all(client, request, write(output)), timeout_s)
         return
     try:
         with _replacing(Path(file)) as output:
             count = run(
-                target, lambda client: _write_all(client, request, write(output)), timeout_s
+                server, lambda client: _write_all(client, request, write(output)), timeout_s
             )
     except OSError as error:
         raise click.ClickException(f"cannot write {file}: {error.strerror}") from error

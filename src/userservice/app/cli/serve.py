@@ -1,7 +1,9 @@
 """``userservice serve``."""
 
 import asyncio
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -9,14 +11,31 @@ from userservice.app.access_log import AccessLogSettings
 from userservice.app.cli.access_log_options import access_log_options
 from userservice.app.cli.limits import Limit, LimitValue, limits_of
 from userservice.app.cli.rate_options import rate_options
+from userservice.app.cli.server_tls import server_tls_options
 from userservice.app.logs import LEVELS, LogFormat, configure_logs
 from userservice.app.rates import RateSettings
-from userservice.app.serve import ServeError, ServeSettings
+from userservice.app.serve import ServeError, ServeSettings, TlsFiles
 from userservice.app.serve import serve as serve_users
 from userservice.rpc import Encoding, Keepalive, Lifetime
 
 _DEFAULTS = ServeSettings()
 _TIME = click.FloatRange(0, min_open=True)
+
+
+class FileMode(click.ParamType[int]):
+    """An option that takes file permissions, as chmod does: three octal digits."""
+
+    name = "mode"
+
+    def convert(
+        self, value: int | str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """Return the number; fails where it is none."""
+        if isinstance(value, int):
+            return value
+        if not re.fullmatch("0?[0-7]{3}", value):
+            self.fail(f"{value!r} is no file permissions; they are like 600 or 660.", param, ctx)
+        return int(value, 8)
 
 
 @click.command()
@@ -37,6 +56,24 @@ _TIME = click.FloatRange(0, min_open=True)
     show_envvar=True,
     help="The port to listen on; 0 for any free one.",
 )
+@click.option(
+    "--unix",
+    type=click.Path(path_type=Path),
+    envvar="USERSERVICE_UNIX",
+    show_envvar=True,
+    metavar="PATH",
+    help="The Unix socket to listen on, in place of host and port.",
+)
+@click.option(
+    "--unix-mode",
+    type=FileMode(),
+    default="600",
+    envvar="USERSERVICE_UNIX_MODE",
+    show_default=True,
+    show_envvar=True,
+    help="Who may connect to the Unix socket, as file permissions.",
+)
+@server_tls_options
 @click.option(
     "--database",
     default=_DEFAULTS.database,
@@ -140,6 +177,13 @@ _TIME = click.FloatRange(0, min_open=True)
     show_envvar=True,
     help="How much is taken of clients, such as max_connections=100; any number of times.",
 )
+@click.option(
+    "--channelz",
+    is_flag=True,
+    envvar="USERSERVICE_CHANNELZ",
+    show_envvar=True,
+    help="Serve channelz: who asks is told of all connections, and the addresses of all clients.",
+)
 @access_log_options
 @rate_options
 @click.option(
@@ -153,6 +197,9 @@ _TIME = click.FloatRange(0, min_open=True)
 def serve(
     host: str,
     port: int,
+    unix: Path | None,
+    unix_mode: int,
+    tls: TlsFiles | None,
     database: str,
     log_level: str,
     log_format: str,
@@ -164,6 +211,7 @@ def serve(
     keepalive_s: float,
     keepalive_timeout_s: float,
     limits: tuple[Limit, ...],
+    channelz: bool,  # noqa: FBT001  # click passes it by its name
     access_log: AccessLogSettings,
     rates: RateSettings,
     middleware: tuple[str, ...],
@@ -176,6 +224,9 @@ def serve(
     settings = ServeSettings(
         host=host,
         port=port,
+        unix=unix,
+        unix_mode=unix_mode,
+        tls=tls,
         database=database,
         limits=limits_of(limits),
         lifetime=Lifetime(max_age_s=max_age_s, age_grace_s=age_grace_s, max_idle_s=max_idle_s),
@@ -184,6 +235,7 @@ def serve(
         ),
         drain_timeout_s=drain_timeout_s,
         compression=None if compression is None else Encoding(compression),
+        channelz=channelz,
         access_log=access_log,
         rates=rates,
         middleware=middleware,

@@ -20,7 +20,14 @@ from userservice import (
     WatchUserRequest,
 )
 from userservice.app.cli import statuses
-from userservice.app.cli.calls import json_option, list_options, run, target_option, timeout_option
+from userservice.app.cli.calls import (
+    ServerAddress,
+    json_option,
+    list_options,
+    run,
+    server_options,
+    timeout_option,
+)
 from userservice.app.cli.csv_commands import export_csv, import_csv
 from userservice.app.cli.output import complain, print_event, print_json, print_user
 from userservice.app.cli.passwords import read_password
@@ -42,12 +49,12 @@ users.add_command(export_csv)
 @users.command()
 @click.argument("user_id", metavar="ID")
 @timeout_option
-@target_option
+@server_options
 @json_option
-def get(*, user_id: str, target: str, timeout_s: float, as_json: bool) -> None:
+def get(*, user_id: str, server: ServerAddress, timeout_s: float, as_json: bool) -> None:
     """Show one user."""
     request = GetUserRequest(id=user_id)
-    _show(run(target, lambda client: client.get_user(request), timeout_s), as_json=as_json)
+    _show(run(server, lambda client: client.get_user(request), timeout_s), as_json=as_json)
 
 
 @users.command()
@@ -60,7 +67,7 @@ def get(*, user_id: str, target: str, timeout_s: float, as_json: bool) -> None:
     help="Its first line is the password, of 8 to 1,024 characters; - for standard input.",
 )
 @timeout_option
-@target_option
+@server_options
 @json_option
 def create(
     *,
@@ -68,7 +75,7 @@ def create(
     name: str,
     role: Role,
     password_file: str | None,
-    target: str,
+    server: ServerAddress,
     timeout_s: float,
     as_json: bool,
 ) -> None:
@@ -79,7 +86,7 @@ def create(
     """
     password = "" if password_file is None else read_password(password_file)
     request = CreateUserRequest(email=email, name=name, password=password, role=role)
-    _show(run(target, lambda client: client.create_user(request), timeout_s), as_json=as_json)
+    _show(run(server, lambda client: client.create_user(request), timeout_s), as_json=as_json)
 
 
 @users.command()
@@ -88,7 +95,7 @@ def create(
 @click.option("--avatar", help="The new avatar, an http(s) URL; '' clears it.")
 @click.option("--role", type=RoleName(), help="The new role.")
 @timeout_option
-@target_option
+@server_options
 @json_option
 def update(
     *,
@@ -96,7 +103,7 @@ def update(
     name: str | None,
     avatar: str | None,
     role: Role | None,
-    target: str,
+    server: ServerAddress,
     timeout_s: float,
     as_json: bool,
 ) -> None:
@@ -113,15 +120,17 @@ def update(
         role=role or Role.UNSPECIFIED,
         update_mask=FieldMask(paths=paths),
     )
-    _show(run(target, lambda client: client.update_user(request), timeout_s), as_json=as_json)
+    _show(run(server, lambda client: client.update_user(request), timeout_s), as_json=as_json)
 
 
 @users.command()
 @click.argument("user_ids", metavar="ID...", nargs=-1, required=True)
 @timeout_option
-@target_option
+@server_options
 @json_option
-def delete(*, user_ids: Sequence[str], target: str, timeout_s: float, as_json: bool) -> int:
+def delete(
+    *, user_ids: Sequence[str], server: ServerAddress, timeout_s: float, as_json: bool
+) -> int:
     """Delete users.
 
     One that cannot be deleted does not stop the others: it is a line on standard
@@ -145,7 +154,7 @@ def delete(*, user_ids: Sequence[str], target: str, timeout_s: float, as_json: b
                     click.echo(f"deleted {user_id}")
         return failures
 
-    failures = run(target, delete_each, timeout_s)
+    failures = run(server, delete_each, timeout_s)
     if not failures:
         return statuses.DONE
     if len(failures) < len(user_ids):
@@ -165,7 +174,7 @@ def delete(*, user_ids: Sequence[str], target: str, timeout_s: float, as_json: b
     help="How many users to ask for at once.",
 )
 @timeout_option
-@target_option
+@server_options
 @json_option
 def list_(
     *,
@@ -173,7 +182,7 @@ def list_(
     order_by: str,
     limit: int | None,
     page_size: int,
-    target: str,
+    server: ServerAddress,
     timeout_s: float,
     as_json: bool,
 ) -> None:
@@ -190,7 +199,7 @@ def list_(
         else:
             await _print_tables(found)
 
-    run(target, show, timeout_s)
+    run(server, show, timeout_s)
 
 
 @users.command()
@@ -201,9 +210,9 @@ def list_(
     metavar="TOKEN",
     help="Go on after the event that had this resumeToken in --json.",
 )
-@target_option
+@server_options
 @json_option
-def watch(*, user_id: str, resume_token: str, target: str, as_json: bool) -> None:
+def watch(*, user_id: str, resume_token: str, server: ServerAddress, as_json: bool) -> None:
     """Show a user, then every change of it, until it is deleted."""
     request = WatchUserRequest(id=user_id, resume_token=resume_token)
 
@@ -212,7 +221,7 @@ def watch(*, user_id: str, resume_token: str, target: str, as_json: bool) -> Non
             async for event in events:
                 (print_json if as_json else print_event)(event)
 
-    run(target, show)
+    run(server, show)
 
 
 def _show(user: User, *, as_json: bool) -> None:

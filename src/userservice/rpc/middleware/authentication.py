@@ -10,7 +10,7 @@ from typing import Final
 
 from userservice.rpc.call import Call
 from userservice.rpc.details import ErrorInfo
-from userservice.rpc.errors import UnauthenticatedError
+from userservice.rpc.errors import UnauthenticatedError, UnavailableError
 from userservice.rpc.jwt import Claims, JwtError, JwtExpiredError, JwtVerifier, UnknownJwtKeyError
 from userservice.rpc.middleware import Middleware
 from userservice.rpc.subject import Subject, SubjectKind
@@ -105,6 +105,9 @@ class Jwts(Authenticator):
                 unknown = error
             except JwtError as error:
                 raise _invalid(error) from None
+            if verifier.trouble is not None:
+                # It may be good: that is to be tried again, and not to be signed in again.
+                raise UnavailableError("the keys of the token's issuer cannot be had now")
         if unknown is None:
             return None
         raise _invalid(unknown)

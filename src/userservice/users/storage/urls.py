@@ -1,15 +1,22 @@
 """Database URLs, and the repository that each one names."""
 
+from pathlib import Path
+from typing import Protocol
 from urllib.parse import unquote
 
 from userservice.users.errors import StorageUnusableError
+from userservice.users.storage.keys import KeyRepository
 from userservice.users.storage.repository import Committed, UserRepository
 from userservice.users.storage.sqlite import SqliteRepository
 
 _FORMS = "sqlite:///users.db (in the working folder), sqlite:////var/lib/users.db, or memory:"
 
 
-def open_repository(url: str, committed: Committed) -> UserRepository:
+class Repository(UserRepository, KeyRepository, Protocol):
+    """What every database must do."""
+
+
+def open_repository(url: str, committed: Committed, *, new: bool = True) -> Repository:
     """Open the database that the URL names, and bring its tables up to date.
 
     Blocks while it does: call it before serving. Needs a running event loop.
@@ -18,15 +25,20 @@ def open_repository(url: str, committed: Committed) -> UserRepository:
         url: ``sqlite:///path``, with a fourth slash for an absolute path, or
             ``memory:`` for a database that ends with the process.
         committed: is told of every change, after its commit.
+        new: whether a database that is not there is made.
 
     Raises:
         StorageUnusableError: the URL is of no known form, or its database cannot
             be used.
     """
     if url in ("memory:", "sqlite:///:memory:"):
+        if not new:
+            raise StorageUnusableError("a database in memory belongs to the process that has it")
         return SqliteRepository(None, committed)
     prefix, path = url[:10], unquote(url[10:])
     if prefix != "sqlite:///" or not path or "\0" in path:
         # Without the URL itself: it may hold a password.
         raise StorageUnusableError(f"not a database URL; one is {_FORMS}")
+    if not new and not Path(path).exists():
+        raise StorageUnusableError(f"there is no file {path}")
     return SqliteRepository(path, committed)

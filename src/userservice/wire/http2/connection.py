@@ -27,6 +27,8 @@ from userservice.wire.http2.sender import Sender
 from userservice.wire.http2.settings import Settings
 from userservice.wire.http2.stream import RESET
 
+_TLS_HANDSHAKE: Final = b"\x16\x03"  # a record's type and version (RFC 8446 section 5.1)
+
 
 class Connection(Sender, Messages, Control):
     """The protocol's state on one connection.
@@ -111,7 +113,10 @@ class Connection(Sender, Messages, Control):
         """Return where the client's preface ends in the data (section 3.4)."""
         size = min(len(self._preface_left), len(data))
         if data[:size] != self._preface_left[:size]:
-            raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "no HTTP/2 client preface (section 3.4)")
+            fault = "no HTTP/2 client preface (section 3.4)"
+            if data.startswith(_TLS_HANDSHAKE):
+                fault += ", but TLS: it is not spoken here"
+            raise ProtocolError(ErrorCode.PROTOCOL_ERROR, fault)
         self._preface_left = self._preface_left[size:]
         return size
 
