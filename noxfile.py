@@ -100,7 +100,7 @@ def interop(session: nox.Session) -> None:
         build_go(session, peers / "go", built)
     else:
         session.warn("grpc-go and grpcurl are skipped: no Go")
-    suites = ["peer_servers", "peer_clients", "grpcurl", "grpcdebug"]
+    suites = ["peer_servers", "peer_clients", "grpcurl", "grpcdebug", "doctor"]
     official = ["our_client", "grpc_js_client", "grpc_go_client"]
     session.run(
         "pytest",

@@ -44,6 +44,8 @@ import userservice
 from userservice import rpc
 from userservice.app.cli import statuses
 from userservice.app.cli import userservice as command_line
+from userservice.app.doctor.findings import Step
+from userservice.app.doctor.words import WORDS
 from userservice.rpc import (
     Limits,
     channelz,
@@ -591,6 +593,16 @@ def test_the_reference_names_no_other_option() -> None:
     """Whatever looks like an option is one."""
     words = re.findall(r"(?<![\w-])--[a-z][a-z-]*", prose_of(REFERENCE / "command-line.md"))
     assert set(words) == {*OPTIONS, "--help"}
+
+
+def test_every_sign_of_the_doctor_is_in_the_reference() -> None:
+    """Its steps, and each sign with its step, its mark and what it says."""
+    doctor = REFERENCE / "doctor.md"
+    assert codes_of(rows_of(section_of(doctor, "Steps"))) == [step.value for step in Step]
+    assert rows_of(section_of(doctor, "Signs")) == [
+        [f"`{sign}`", words.step.value, words.mark.value, re.sub(r":[^{}]*}", "}", words.text)]
+        for sign, words in WORDS.items()
+    ]
 
 
 def test_the_reference_names_every_exit_status() -> None:

@@ -93,7 +93,7 @@ class Bench:
             peer.command(database),
             self.folder / f"{name}.log",
             environment(self.folder, peer.env),
-            self.server_core,
+            None if peer.everywhere else self.server_core,
         )
 
     def check_and_measure(self, server: Program, exchange: Exchange, load: Load) -> Costed:
@@ -103,6 +103,22 @@ class Bench:
         before = server.cpu_s()
         measured = self.h2load.measure(server.port, exchange, load, self.seconds)
         return Costed.of(measured, (server.cpu_s() - before) / measured.answers)
+
+    def measure_everywhere(
+        self, server: Program, exchange: Exchange, load: Load
+    ) -> tuple[Costed, float]:
+        """Do the same where server and load share all cores.
+
+        Returns:
+            what was found, and the share of one core that h2load took.
+        """
+        h2load = H2load(self.folder, None, self.environment)
+        h2load.check(server.port, exchange)
+        h2load.warm_up(server.port, exchange, load, self.warm_up)
+        before = server.cpu_s()
+        measured = h2load.measure(server.port, exchange, load, self.seconds)
+        costed = Costed.of(measured, (server.cpu_s() - before) / measured.answers)
+        return costed, measured.cpu_s / self.seconds
 
     def messages_per_second(self, server: Program, exchange: Exchange, load: Load) -> float:
         """Let h2load ask for streams, or send them, and return the speed of their messages."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 import shutil
 import subprocess
 from contextlib import contextmanager
@@ -50,6 +51,7 @@ class Measured:
         p99_us: the same for 99 of 100.
         answers: how many there were.
         data: how many bytes they had.
+        cpu_s: how much time of processors h2load used.
     """
 
     per_second: float
@@ -57,6 +59,7 @@ class Measured:
     p99_us: float
     answers: int
     data: int
+    cpu_s: float
 
 
 def percentile(values: list[int], share: float) -> float:
@@ -135,9 +138,11 @@ class H2load:
     ) -> Measured:
         log = self._folder / "h2load.log"
         log.unlink(missing_ok=True)
+        before = _cpu_of_children_s()
         out = self._run(
             port, exchange, load, *options, f"--log-file={log}", timeout=timeout + _PATIENCE_S
         )
+        cpu_s = _cpu_of_children_s() - before
         rate = re.search(r"^finished in .*?, ([\d.]+) req/s", out, re.MULTILINE)
         counts = re.search(
             r"(\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", out
@@ -157,6 +162,7 @@ class H2load:
             percentile(durations, 0.99),
             done,
             int(data[1]),
+            cpu_s,
         )
 
     @contextmanager
@@ -201,6 +207,12 @@ class H2load:
     ) -> str:
         command = self._command(port, exchange, load, self._folder / "request.bin", *options)
         return run_to_end(command, self._env, self._core, timeout)
+
+
+def _cpu_of_children_s() -> float:
+    """The time of processors of the programs that have ended; no server ends meanwhile."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _wrong_size(measured: Measured) -> BenchError:

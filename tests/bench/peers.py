@@ -28,12 +28,14 @@ class Peer:
         command: what starts it, given a file for its database.
         package: what must be installed for it.
         env: what its environment has besides.
+        everywhere: whether it has all cores, and shares them with the load.
     """
 
     label: str
     command: Callable[[Path], list[str]]
     package: str = "userservice"
     env: Mapping[str, str] = field(default_factory=dict)
+    everywhere: bool = False
 
     @property
     def installed(self) -> bool:
@@ -45,8 +47,8 @@ def _constant(name: str) -> Callable[[Path], list[str]]:
     return lambda _database: python_module(f"servers.{name}")
 
 
-def _ours_on_sqlite(database: Path) -> list[str]:
-    serve = ("serve", "--port=0", f"--database=sqlite:///{database}")
+def _ours_on_sqlite(database: Path, workers: int = 1) -> list[str]:
+    serve = ("serve", "--port=0", f"--database=sqlite:///{database}", f"--workers={workers}")
     return [sys.executable, "-m", "userservice", *serve]
 
 
@@ -62,6 +64,10 @@ PEERS = {
         "grpcio.aio",
         lambda database: python_module("servers.grpcio_aio_sqlite", f"sqlite:///{database}"),
         "grpc",
+    ),
+    "one_worker": Peer("one process", _ours_on_sqlite, everywhere=True),
+    "two_workers": Peer(
+        "two workers", lambda database: _ours_on_sqlite(database, 2), everywhere=True
     ),
     "ours_pure_multidict": Peer(
         "userservice, multidict in Python",

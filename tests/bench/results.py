@@ -92,6 +92,10 @@ TARGETS = (
     Target("GetUser on SQLite, against grpcio.aio", "sqlite", "get", AIO, 5),
     Target("Time to the first answer, against grpcio.aio", "start", "ready", AIO, 1),
     Target("Memory at the start, against grpcio.aio", "start", "memory", AIO, 1),
+    *(
+        Target(f"Two workers, 64 x {streams}, against one", "workers", column, "one", 1.8, "two")
+        for streams, column in ((1, "single"), (32, "many"))
+    ),
     Target("multidict in Python, against multidict in C", "multidict", "many", "ours", 0.9, "pure"),
 )
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MANY = Load(8, 8)
 ONE = Load(1, 1)
+WORKERS_SINGLE, WORKERS_MANY = Load(64, 1), Load(64, 32)
 # Streams: one on each connection.
 STREAMS = Load(8, 1)
 SMALL_COUNT = 500
@@ -162,6 +163,19 @@ def sqlite(bench: Bench, _subject: str, server: Program) -> Metrics:
         | bench.check_and_measure(server, listed, MANY).metrics("list")
         | bench.run_plan(server, Plan(blocks, bodies, creation, MANY.streams)).metrics("create")
     )
+
+
+def workers(bench: Bench, _subject: str, server: Program) -> Metrics:
+    """GetUser of the whole service, which shares all cores with the load."""
+    [stored] = ask(
+        server.port, contract.SERVICE + "CreateUser", [contract.create_user("a@first.example")]
+    )
+    exchange = contract.stored_user(stored)
+    metrics: Metrics = {}
+    for name, load in (("single", WORKERS_SINGLE), ("many", WORKERS_MANY)):
+        found, load_share = bench.measure_everywhere(server, exchange, load)
+        metrics |= found.metrics(name) | {f"{name}_load": 100 * load_share}
+    return metrics
 
 
 def start(bench: Bench, subject: str, _server: Program) -> Metrics:
@@ -312,6 +326,17 @@ WORKLOADS: dict[str, Workload] = {
             **_calls("list", f"ListUsers, {PAGE} of them"),
         },
         sqlite,
+    ),
+    "workers": _workload(
+        "GetUser on SQLite, 64 connections, with as many workers; the load shares the cores",
+        {"one": "one_worker", "two": "two_workers"},
+        {
+            **_calls("single", "64 x 1"),
+            "single_load": Column("h2load, of a core", "%"),
+            **_calls("many", "64 x 32"),
+            "many_load": Column("h2load, of a core", "%"),
+        },
+        workers,
     ),
     "start": _workload(
         "Start and memory",

@@ -29,9 +29,11 @@ class TellingFeed(LocalFeed):
     """The change feed, which says who comes and goes."""
 
     @contextmanager
-    def listen(self, topic: Topic[T], *, limit: int, overflow: Overflow) -> Iterator[Mailbox[T]]:
+    def listen(
+        self, topic: Topic[T], *, limit: int, overflow: Overflow, lost: T | None = None
+    ) -> Iterator[Mailbox[T]]:
         """Listen, and print it."""
-        with super().listen(topic, limit=limit, overflow=overflow) as mailbox:
+        with super().listen(topic, limit=limit, overflow=overflow, lost=lost) as mailbox:
             print(f"listening {topic.name}", flush=True)
             try:
                 yield mailbox

@@ -421,6 +421,7 @@ def says(*fields: tuple[str, str], first: Fields = REPLY) -> Callable[[Peer, htt
         ("%zz %4", "%zz %4"),
         ("%FF", "\ufffd"),
         ("a%0Ab", "a\nb"),
+        ("no user ", "no user "),  # as grpcio sends it
     ],
     ids=ascii,
 )

@@ -47,6 +47,27 @@ async def test_a_server_that_listens_cannot_be_started_again(stock: Stock) -> No
             await server.start("127.0.0.1", 0)
 
 
+async def test_what_a_connection_sends_is_sent_at_once(stock: Stock) -> None:
+    """Nobody waits for the acknowledgement of what was sent before (TCP_NODELAY)."""
+    accepted = []
+
+    class Listener(socket.socket):
+        def accept(self) -> Any:
+            sock, client = super().accept()
+            accepted.append(sock)
+            return sock, client
+
+    sock = Listener()
+    sock.bind(("127.0.0.1", 0))
+    sock.listen()
+    server = Server([stock])
+    await server.listen([sock])
+    async with server, connect(server.addresses[0]) as channel:
+        await channel.connect()
+        [made] = accepted
+        assert made.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+
+
 async def test_who_waits_in_the_queue_is_not_reset(stock: Stock) -> None:
     """A server that closes accepts them first, and says goodbye to each."""
     sock = listener()
@@ -157,3 +178,33 @@ async def test_a_flood_of_connections_lets_others_have_their_turn() -> None:
     for end in (*clients, *accepted):
         end.close()
     waits.close()
+
+
+async def test_what_comes_while_it_pauses_waits_in_the_queue() -> None:
+    """Not one is accepted then, also of those that came before; later all are."""
+    accepted: list[socket.socket] = []
+
+    def accept(connection: socket.socket) -> None:
+        accepted.append(connection)
+        if len(accepted) == 3:
+            accepting.pause()
+
+    sock = listener()
+    accepting = Listening(accept)
+    accepting.pause()
+    accepting.add(sock)
+    waiting = [socket.create_connection(sock.getsockname(), PATIENCE_S) for _ in range(10)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert accepted == []
+    accepting.go_on()
+    async with asyncio.timeout(PATIENCE_S):
+        while len(accepted) < 3:
+            await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert len(accepted) == 3
+    accepting.close()
+    for connection in (*accepted, *waiting):
+        connection.close()
+    assert len(accepted) == 10

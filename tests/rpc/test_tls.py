@@ -8,7 +8,7 @@ import shutil
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -510,7 +510,8 @@ async def test_a_server_that_closes_amid_handshakes_does_not_wait(
     server.close()
     async with asyncio.timeout(5):
         await server.wait_closed()
-        assert await reader.read() == b""
+        with suppress(ConnectionResetError):  # where its words were not read yet
+            assert await reader.read() == b""
     writer.close()
 
 

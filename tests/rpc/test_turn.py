@@ -65,7 +65,10 @@ async def test_a_fast_stream_holds_up_nobody() -> None:
 
 
 async def test_busy_streams_share_one_turn() -> None:
-    """A hundred of them do not keep the loop a hundred times as long."""
+    """A hundred of them do not keep the loop a hundred times as long.
+
+    By the time of this thread: what other programs of the machine take is no fault of theirs.
+    """
     waits: list[float] = []
 
     async def stay_busy() -> None:
@@ -78,9 +81,9 @@ async def test_busy_streams_share_one_turn() -> None:
         for _ in range(100):
             busy.create_task(stay_busy())
         while len(waits) < 11:
-            began = time.perf_counter()
+            began = time.thread_time()
             await asyncio.sleep(0)
-            waits.append(time.perf_counter() - began)
+            waits.append(time.thread_time() - began)
     assert statistics.median(waits) < 0.03  # a hundred turns are 0.05 s
 
 

@@ -75,3 +75,14 @@ async def test_a_closed_mailbox_ends_after_what_it_holds() -> None:
     await asyncio.sleep(0)
     mailbox.close()
     assert await taking == [1]
+
+
+async def test_a_sign_stands_where_all_items_were_forgotten() -> None:
+    """A listener that asked for it learns that its mailbox was emptied, and has the latest."""
+    feed = LocalFeed()
+    with feed.listen(NUMBERS, limit=3, overflow=Overflow.KEEP_LATEST, lost=-1) as mailbox:
+        for number in range(5):
+            feed.publish(NUMBERS, number)
+        assert await drained(mailbox) == [-1, 3, 4]
+        feed.lose()
+        assert await drained(mailbox) == [-1]

@@ -1,6 +1,7 @@
 """Watching a user: nothing missed, nothing twice, and slow watchers skip to the latest."""
 
 import asyncio
+import random
 import uuid
 from collections.abc import AsyncGenerator
 
@@ -10,7 +11,7 @@ from userservice.users.errors import UserNotFoundError
 from userservice.users.feed import LocalFeed
 from userservice.users.model import Change, ChangeKind, User, UserUpdate
 from userservice.users.storage.repository import UserRepository
-from userservice.users.watch import BEHIND_MAX, watch
+from userservice.users.watch import BEHIND_MAX, user_topic, watch
 
 
 async def nothing() -> None:
@@ -197,3 +198,127 @@ async def test_a_thousand_watchers_cost_no_read_a_change(
     assert reads == []
     for event in events:
         await event.aclose()
+
+
+class Shuffled:
+    """Revisions that are committed in order, and told as the test says."""
+
+    def __init__(self, repository: UserRepository, feed: LocalFeed) -> None:
+        self.repository = repository
+        self.feed = feed
+        self.untold: list[Change] = []
+        self.reads = 0
+        repository._committed = self.untold.extend  # type: ignore[attr-defined]  # the test tells
+        revisions = repository.revisions
+
+        async def counted(user_id: str, after: int) -> list[Change]:
+            self.reads += 1
+            return await revisions(user_id, after)
+
+        repository.revisions = counted  # type: ignore[method-assign]  # to count them
+
+    def tell(self, number: int) -> None:
+        change = self.untold.pop(number)
+        self.feed.publish(user_topic(change.user.id), change)
+
+
+@pytest.fixture
+def shuffled(repository: UserRepository, feed: LocalFeed) -> Shuffled:
+    """Revisions that the test tells."""
+    return Shuffled(repository, feed)
+
+
+async def test_revisions_that_are_told_out_of_order_come_in_order(
+    watching: Watching, ann: User, shuffled: Shuffled
+) -> None:
+    """As from two processes: whoever is early waits for the others, and nothing is read."""
+    events = watching(ann.id)
+    await anext(events)
+    await watching.rename(ann, "A", "B", "C", "D")
+    for number in (2, 2, 0, 0):  # C, D, A, B
+        shuffled.tell(number)
+    assert [(await anext(events)).user.name for _ in range(4)] == ["A", "B", "C", "D"]
+    assert shuffled.reads == 0
+    await events.aclose()
+
+
+async def test_a_revision_that_is_not_told_is_read(
+    watching: Watching, ann: User, shuffled: Shuffled
+) -> None:
+    """After a moment, once; and what is told late is not repeated."""
+    events = watching(ann.id)
+    await anext(events)
+    await watching.rename(ann, "A", "B", "C", "D")
+    shuffled.tell(2)  # C
+    assert [(await anext(events)).user.name for _ in range(4)] == ["A", "B", "C", "D"]
+    assert shuffled.reads == 1
+    for _ in range(3):  # A, B, D
+        shuffled.tell(0)
+    await watching.rename(ann, "E")
+    shuffled.tell(0)
+    assert (await anext(events)).user.name == "E"
+    assert shuffled.reads == 1
+    await events.aclose()
+
+
+async def test_a_deletion_that_was_never_told_is_found(
+    watching: Watching, ann: User, shuffled: Shuffled
+) -> None:
+    """A process died between the commit and telling of it: the others learn that it died."""
+    events = watching(ann.id)
+    await anext(events)
+    await watching.repository.delete(ann.id)
+    rest = asyncio.ensure_future(_all(events))
+    watching.feed.lose()
+    assert [event.kind for event in await rest] == [ChangeKind.DELETED]
+
+
+async def test_a_deletion_survives_late_news_in_a_full_mailbox(
+    watching: Watching, ann: User, shuffled: Shuffled
+) -> None:
+    """What empties a mailbox may be older than the deletion that was in it."""
+    events = watching(ann.id)
+    await anext(events)
+    await watching.rename(ann, *(f"N{number}" for number in range(BEHIND_MAX)))
+    await watching.repository.delete(ann.id)
+    late = shuffled.untold.pop(0)
+    while shuffled.untold:
+        shuffled.tell(0)
+    watching.feed.publish(user_topic(ann.id), late)
+    assert [event.kind for event in await _all(events)][-1] is ChangeKind.DELETED
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_each_revision_comes_once_and_in_order_whatever_is_told(
+    watching: Watching, ann: User, shuffled: Shuffled, seed: int
+) -> None:
+    """Told in any order, some told twice, some never with a sign of loss instead."""
+    chance = random.Random(seed)
+    events = watching(ann.id)
+    first = await anext(events)
+    heard = asyncio.ensure_future(_all(events))
+    for number in range(50):
+        if number == 49:
+            await watching.repository.delete(ann.id)
+        else:
+            await watching.rename(ann, f"N{number}")
+        while shuffled.untold and chance.random() < 0.6:
+            position = chance.randrange(len(shuffled.untold))
+            match chance.randrange(8):
+                case 0:
+                    shuffled.untold.insert(0, shuffled.untold[position])
+                case 1:
+                    shuffled.untold.pop(position)
+                    watching.feed.lose()
+                case _:
+                    shuffled.tell(position)
+        if chance.random() < 0.5:
+            await asyncio.sleep(0)
+    while shuffled.untold:
+        shuffled.tell(chance.randrange(len(shuffled.untold)))
+    revisions = [first.revision, *[event.revision for event in await heard]]
+    assert revisions == list(range(first.revision, first.revision + 51))
+
+
+async def _all(events: AsyncGenerator[Change, None]) -> list[Change]:
+    return [event async for event in events]

@@ -26,7 +26,7 @@ from userservice.rpc.tls import ServerTls, TlsError
 from userservice.users.errors import StorageUnavailableError, StorageUnusableError
 from userservice.users.feed import ChangeFeed, LocalFeed
 from userservice.users.model import Change
-from userservice.users.passwords import PasswordHasher
+from userservice.users.passwords import CORES, PasswordHasher
 from userservice.users.service import UserService
 from userservice.users.status import rpc_error
 from userservice.users.storage.repository import UserRepository
@@ -81,6 +81,7 @@ class ServeSettings:
         keepalive: pings that find out which clients are gone.
         drain_timeout_s: how long calls under way may go on when the server stops, in seconds.
         compression: what replies are compressed with, where the client reads it.
+        workers: how many processes serve.
         channelz: whether to serve channelz, which tells who asks the addresses of all peers.
         access_log: how calls are logged.
         rates: how much callers may do.
@@ -98,6 +99,7 @@ class ServeSettings:
     keepalive: Keepalive = SERVER_KEEPALIVE
     drain_timeout_s: float = 30.0
     compression: Encoding | None = None
+    workers: int = 1
     channelz: bool = False
     access_log: AccessLogSettings = field(default_factory=AccessLogSettings)
     rates: RateSettings = field(default_factory=RateSettings)
@@ -180,7 +182,8 @@ async def wired_server(settings: ServeSettings, feed: ChangeFeed) -> AsyncIterat
         ServeError: the database cannot be used.
     """
     async with _opened(settings.database, feed) as repository:
-        with closing(PasswordHasher()) as hasher:
+        cores = max(1, CORES // settings.workers)
+        with closing(PasswordHasher(cores)) as hasher:
             tokens = Tokens(await _secret(repository))
             users = UserService(repository, feed, hasher, tokens)
             async with _wired(users, repository, settings) as server:

@@ -43,6 +43,10 @@ class Arrivals:
 
     def take(self, sock: socket.socket, tls: ServerTls | None) -> None:
         """Make a connection of a socket; with TLS, after its handshake."""
+        if sock.family != socket.AF_UNIX:
+            # asyncio does so only where the socket that listened was made with its protocol named.
+            # Without it, a second small write waits up to 40 ms for the client's ACK.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls is None:
             self._own(self._loop.create_task(self._make(sock)))
         elif self._made() + len(self._handshakes) >= self._limits.max_connections:

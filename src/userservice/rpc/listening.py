@@ -11,6 +11,8 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from userservice.rpc.target import host_and_port
+
 log = logging.getLogger(__name__)
 
 # A TLS handshake takes up to a millisecond: others must have their turn between these.
@@ -38,6 +40,12 @@ _GONE: Final = frozenset(
 )
 
 
+def address_of(sock: socket.socket) -> str:
+    """Return where a socket listens: ``host:port``, ``[v6]:port``, or ``unix:path``."""
+    name = sock.getsockname()
+    return host_and_port(name) if isinstance(name, tuple) else f"unix:{name}"
+
+
 class Listening:
     """The sockets that a server listens on, with as much of asyncio's server as grpclib asks for.
 
@@ -51,6 +59,7 @@ class Listening:
         self._sockets: list[socket.socket] = []
         self._resting: dict[socket.socket, asyncio.TimerHandle] = {}
         self._has_room = True
+        self._paused = False
 
     @property
     def sockets(self) -> Sequence[socket.socket]:
@@ -61,24 +70,45 @@ class Listening:
         """Accept on a socket that listens already; it is closed with the others."""
         sock.settimeout(0)
         self._sockets.append(sock)
-        self._loop.add_reader(sock, self._accept, sock)
+        if not self._paused:
+            self._loop.add_reader(sock, self._accept, sock)
+
+    def pause(self) -> None:
+        """Accept nothing more for now: what comes waits in the queues of the sockets."""
+        if self._paused:
+            return
+        self._paused = True
+        for sock in self._sockets:
+            self._loop.remove_reader(sock)
+
+    def go_on(self) -> None:
+        """Accept again, after `pause`."""
+        if not self._paused:
+            return
+        self._paused = False
+        for sock in self._sockets:
+            if sock not in self._resting:
+                self._loop.add_reader(sock, self._accept, sock)
 
     def _accept(self, sock: socket.socket) -> None:
-        self._take(sock, _ACCEPTED_A_TURN)
+        for _ in range(_ACCEPTED_A_TURN):
+            if self._paused or not self._take(sock):
+                return
 
-    def _take(self, sock: socket.socket, most: int) -> None:
-        for _ in range(most):
-            try:
-                connection, _address = sock.accept()
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno in _GONE:
-                    continue
-                self._rest(sock, error)
-                return
-            self._has_room = True
-            self._accepted(connection)
+    def _take(self, sock: socket.socket) -> bool:
+        """Accept one connection; False where there is none, or no room for it."""
+        try:
+            connection, _address = sock.accept()
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno in _GONE:
+                return True
+            self._rest(sock, error)
+            return False
+        self._has_room = True
+        self._accepted(connection)
+        return True
 
     def _rest(self, sock: socket.socket, error: OSError) -> None:
         """Try again in a while: until then the socket would be ready in every turn."""
@@ -86,18 +116,21 @@ class Listening:
             self._has_room = False
             log.warning("no connection can be accepted for now: %s", error.strerror)
         self._loop.remove_reader(sock)
-        self._resting[sock] = self._loop.call_later(_REST_S, self._go_on, sock)
+        self._resting[sock] = self._loop.call_later(_REST_S, self._rested, sock)
 
-    def _go_on(self, sock: socket.socket) -> None:
+    def _rested(self, sock: socket.socket) -> None:
         del self._resting[sock]
-        self._loop.add_reader(sock, self._accept, sock)
+        if not self._paused:
+            self._loop.add_reader(sock, self._accept, sock)
 
     def close(self) -> None:
         """Accept what waits in the queues, which closing would reset, and close."""
         sockets, self._sockets = self._sockets, []
         for sock in sockets:
             self._loop.remove_reader(sock)
-            self._take(sock, _QUEUED_MAX)
+            for _ in range(_QUEUED_MAX):
+                if not self._take(sock):
+                    break
             if sock in self._resting:
                 self._resting.pop(sock).cancel()
             sock.close()

@@ -16,13 +16,12 @@ from userservice.rpc.details import ErrorInfo
 from userservice.rpc.errors import UnimplementedError
 from userservice.rpc.lifetime import FOR_EVER, SERVER_KEEPALIVE, Keepalive, Lifetime
 from userservice.rpc.limits import DEFAULT_LIMITS, Limits
-from userservice.rpc.listening import Listening
+from userservice.rpc.listening import Listening, address_of
 from userservice.rpc.middleware import Middleware
 from userservice.rpc.middleware.hooks import Hooks
 from userservice.rpc.request import Method
 from userservice.rpc.server_connection import ServerConnection
 from userservice.rpc.server_stream import ErrorMapping, Face
-from userservice.rpc.target import host_and_port
 from userservice.rpc.tls import ServerTls
 from userservice.wire.compression import Encoding
 
@@ -139,7 +138,7 @@ class Server(_seams.ServerFace):
     @property
     def addresses(self) -> list[str]:
         """The addresses bound: ``host:port``, ``[v6]:port``, or ``unix:path``."""
-        return [_address(sock.getsockname()) for sock in self.sockets]
+        return [address_of(sock) for sock in self.sockets]
 
     def new_connection(self) -> ServerConnection:
         """Return what handles the next connection."""
@@ -239,9 +238,3 @@ _UNKNOWN_METHOD = Method(
     request_type=object,
     reply_type=object,
 )
-
-
-def _address(name: Any) -> str:
-    if not isinstance(name, tuple):
-        return f"unix:{name}"
-    return host_and_port(name)

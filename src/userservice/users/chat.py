@@ -64,8 +64,9 @@ async def _speak(
             checks.check("text", rules.chat_text, text)
             checks.done()
             feed.publish(ROOM, Line(sender_id, text, datetime.datetime.now(datetime.UTC)))
-            # Whoever listens has a turn before the next line, or a burst that is here
-            # already would overflow every mailbox.
-            await asyncio.sleep(0)
+            # One line is under way at a time. Whoever listens has a turn before the
+            # next, or a burst that is here already would overflow every mailbox; and
+            # the last one is heard before the mailbox is closed.
+            await feed.settled()
     finally:
         mailbox.close()

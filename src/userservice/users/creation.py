@@ -1,7 +1,6 @@
 """Creating users: one, or any number of them in groups and constant memory."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -57,9 +56,9 @@ class Creation:
     def __init__(self, repository: UserRepository, hasher: PasswordHasher) -> None:
         self._repository = repository
         self._hasher = hasher
-        # Of all batches together, no more hashes than cores are under way: one user's
-        # password never waits behind a hundred.
-        self._batch_turns = asyncio.Semaphore(os.cpu_count() or 1)
+        # Of all batches together, no more hashes are asked for than are made at once: one
+        # user's password never waits behind a hundred.
+        self._batch_turns = asyncio.Semaphore(hasher.at_once)
 
     async def create(self, draft: Draft) -> User:
         """Store one user.

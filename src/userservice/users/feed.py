@@ -1,7 +1,7 @@
 """The change feed: what happens is published under a topic, and pushed to who listens.
 
-Watch and Chat stand on this port. In one process it is a table of mailboxes; the
-port lets another stand behind it that crosses processes.
+Watch and Chat stand on this port. In one process it is a table of mailboxes.
+``relayed_feed.py`` crosses processes.
 """
 
 import asyncio
@@ -36,12 +36,19 @@ class Mailbox(AsyncIterator[T], Generic[T]):
 
     Putting never waits: a slow listener loses items, and holds up nobody. Only one
     task may iterate.
+
+    Args:
+        limit: how many items may wait, at least two.
+        overflow: what happens to more of them.
+        lost: stands in the place of items that were lost; None where the listener
+            need not know.
     """
 
-    def __init__(self, limit: int, overflow: Overflow) -> None:
+    def __init__(self, limit: int, overflow: Overflow, lost: T | None = None) -> None:
         self._items: deque[T] = deque()
         self._limit = limit
         self._overflow = overflow
+        self._lost = lost
         self._closed = False
         self._changed = asyncio.Event()
 
@@ -50,10 +57,17 @@ class Mailbox(AsyncIterator[T], Generic[T]):
         if len(self._items) == self._limit:
             if self._overflow is Overflow.KEEP_LATEST:
                 self._items.clear()
+                if self._lost is not None:
+                    self._items.append(self._lost)
             else:
                 self._items.popleft()
         self._items.append(item)
         self._changed.set()
+
+    def lose(self) -> None:
+        """Tell the listener, if it wants to know, that items may have been lost."""
+        if self._lost is not None:
+            self.put(self._lost)
 
     def close(self) -> None:
         """Let the iteration end after the items that are there."""
@@ -70,14 +84,18 @@ class Mailbox(AsyncIterator[T], Generic[T]):
 
 
 class ChangeFeed(Protocol):
-    """The port: publish items, and listen to them in the order of publication."""
+    """The port: publish items, and listen to them, in one order for all who listen."""
 
     def publish(self, topic: Topic[T], item: T) -> None:
-        """Push an item to everyone who listens to the topic now."""
+        """Push an item to everyone who listens to the topic."""
+        ...
+
+    async def settled(self) -> None:
+        """Return when what was published here so far is in the mailboxes here."""
         ...
 
     def listen(
-        self, topic: Topic[T], *, limit: int, overflow: Overflow
+        self, topic: Topic[T], *, limit: int, overflow: Overflow, lost: T | None = None
     ) -> AbstractContextManager[Mailbox[T]]:
         """Listen to the topic for as long as the block runs.
 
@@ -85,6 +103,8 @@ class ChangeFeed(Protocol):
             topic: what to listen to.
             limit: how many items may wait to be taken.
             overflow: what happens to more of them.
+            lost: what the mailbox has in the place of items that were lost, there
+                or on their way; None for nothing.
         """
         ...
 
@@ -100,10 +120,16 @@ class LocalFeed:
         for mailbox in self._mailboxes.get(topic.name, ()):
             mailbox.put(item)
 
+    async def settled(self) -> None:
+        """Give whoever listens a turn; the items are in the mailboxes already."""
+        await asyncio.sleep(0)
+
     @contextmanager
-    def listen(self, topic: Topic[T], *, limit: int, overflow: Overflow) -> Iterator[Mailbox[T]]:
+    def listen(
+        self, topic: Topic[T], *, limit: int, overflow: Overflow, lost: T | None = None
+    ) -> Iterator[Mailbox[T]]:
         """Listen to the topic for as long as the block runs."""
-        mailbox: Mailbox[T] = Mailbox(limit, overflow)
+        mailbox = Mailbox(limit, overflow, lost)
         mailboxes = self._mailboxes.setdefault(topic.name, set())
         mailboxes.add(mailbox)
         try:
@@ -112,3 +138,13 @@ class LocalFeed:
             mailboxes.discard(mailbox)
             if not mailboxes:
                 self._mailboxes.pop(topic.name, None)
+
+    def listens(self, topic: Topic[Any]) -> bool:
+        """Whether anyone listens to the topic."""
+        return topic.name in self._mailboxes
+
+    def lose(self) -> None:
+        """Tell all who listen that items may have been lost."""
+        for mailboxes in self._mailboxes.values():
+            for mailbox in mailboxes:
+                mailbox.lose()

@@ -2,7 +2,7 @@
 
 import datetime
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 class Role(enum.IntEnum):
@@ -54,12 +54,15 @@ class Change:
         kind: what happened.
         user: the user after the change, or as it was when deleted.
         time: when it happened.
+        previous: the revision of this user before it, 0 for the first; None where it
+            was not asked for. It shows whether one is missing in between.
     """
 
     revision: int
     kind: ChangeKind
     user: User
     time: datetime.datetime
+    previous: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

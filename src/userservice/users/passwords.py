@@ -5,6 +5,7 @@ import base64
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 # OWASP's Password Storage Cheat Sheet names these as equal to N=2^17, p=1, and
 # they need 16 MiB instead of 128. About 0.2 s of one core.
@@ -14,11 +15,19 @@ _SALT_BYTES = 16
 _KEY_BYTES = 32
 
 
-class PasswordHasher:
-    """Hashes passwords on threads of its own, as many at once as there are cores."""
+CORES: Final = os.cpu_count() or 1
 
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(os.cpu_count() or 1, "passwords")
+
+class PasswordHasher:
+    """Hashes passwords on threads of its own.
+
+    Args:
+        at_once: how many hashes are made at once: as many as there are cores for them.
+    """
+
+    def __init__(self, at_once: int = CORES) -> None:
+        self.at_once = at_once
+        self._threads = ThreadPoolExecutor(at_once, "passwords")
 
     async def hash(self, password: str) -> str:
         """Return the salted hash, with its parameters: ``scrypt$N$r$p$salt$key``."""

@@ -102,6 +102,27 @@ async def test_the_event_loop_never_waits_for_the_writer(tmp_path: Path) -> None
     await repository.close()
 
 
+async def test_those_who_write_at_once_to_one_file_share_it(tmp_path: Path) -> None:
+    """No write fails, none waits long, and nobody is kept out by one who writes more."""
+    repositories = [SqliteRepository(f"{tmp_path}/users.db", ignore) for _ in range(3)]
+    written = [0, 0, 0]
+    waits: list[float] = []
+
+    async def write(number: int, writer: int) -> None:
+        while max(written) < 300:
+            started = time.perf_counter()
+            email = f"{number}-{writer}-{written[number]}@example.com"
+            await repositories[number].create([NewUser(email, "Ann", Role.USER)])
+            waits.append(time.perf_counter() - started)
+            written[number] += 1
+
+    await asyncio.gather(*(write(number, writer) for number in range(3) for writer in range(4)))
+    assert min(written) > 100, written
+    assert max(waits) < 1
+    for repository in repositories:
+        await repository.close()
+
+
 async def test_a_cancelled_list_stops_its_query(tmp_path: Path) -> None:
     """A query whose caller has gone frees its thread soon: the next one need not wait for it."""
     repository = SqliteRepository(f"{tmp_path}/users.db", ignore)

@@ -24,6 +24,8 @@ METHOD, SCHEME, PATH, AUTHORITY, _ = REQUEST
         (Kind.RESPONSE, ((":status", "100"),)),
         (Kind.TRAILERS, (("grpc-status", "0"),)),
         (Kind.TRAILERS, ()),
+        # As grpcio sends it; 8.2.1 would forbid it.
+        (Kind.TRAILERS, (("grpc-status", "5"), ("grpc-message", "there is no user "))),
     ],
 )
 def test_a_well_formed_block(kind: Kind, fields: Fields) -> None:

@@ -1,4 +1,4 @@
-"""The command line: ``userservice serve``, ``users`` and ``chat``.
+"""The command line: ``userservice serve``, ``users``, ``chat`` and ``doctor``.
 
 A mistake is one line on standard error and a status, never a traceback;
 ``statuses.py`` says which.
@@ -25,7 +25,7 @@ class _Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
-        return ["serve", "users", "chat"]
+        return ["serve", "users", "chat", "doctor"]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         del ctx
@@ -42,6 +42,10 @@ class _Commands(click.Group):
                 from userservice.app.cli.chat import chat  # noqa: PLC0415
 
                 return chat
+            case "doctor":
+                from userservice.app.cli.doctor import doctor  # noqa: PLC0415
+
+                return doctor
             case _:
                 return None
 

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import click
@@ -16,6 +17,7 @@ from userservice.app.logs import LEVELS, LogFormat, configure_logs
 from userservice.app.rates import RateSettings
 from userservice.app.serve import ServeError, ServeSettings, TlsFiles
 from userservice.app.serve import serve as serve_users
+from userservice.app.supervisor import serve_with_workers
 from userservice.rpc import Encoding, Keepalive, Lifetime
 
 _DEFAULTS = ServeSettings()
@@ -169,6 +171,15 @@ class FileMode(click.ParamType[int]):
     help="How long a client may take to answer such a ping.",
 )
 @click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    default=_DEFAULTS.workers,
+    envvar="USERSERVICE_WORKERS",
+    show_default=True,
+    show_envvar=True,
+    help="How many processes serve; with more than one, a supervisor keeps them running.",
+)
+@click.option(
     "--peer-limit",
     "limits",
     type=LimitValue(),
@@ -210,6 +221,7 @@ def serve(
     max_idle_s: float | None,
     keepalive_s: float,
     keepalive_timeout_s: float,
+    workers: int,
     limits: tuple[Limit, ...],
     channelz: bool,  # noqa: FBT001  # click passes it by its name
     access_log: AccessLogSettings,
@@ -220,7 +232,8 @@ def serve(
 
     A second signal ends it at once.
     """
-    configure_logs(log_level, LogFormat(log_format))
+    logs = partial(configure_logs, log_level, LogFormat(log_format))
+    logs()
     settings = ServeSettings(
         host=host,
         port=port,
@@ -235,13 +248,18 @@ def serve(
         ),
         drain_timeout_s=drain_timeout_s,
         compression=None if compression is None else Encoding(compression),
+        workers=workers,
         channelz=channelz,
         access_log=access_log,
         rates=rates,
         middleware=middleware,
     )
+    if workers == 1:
+        serving = serve_users(settings, _announce)
+    else:
+        serving = serve_with_workers(settings, _announce, logs)
     try:
-        asyncio.run(serve_users(settings, _announce))
+        asyncio.run(serving)
     except ServeError as error:
         raise click.ClickException(str(error)) from error
 

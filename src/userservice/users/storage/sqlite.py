@@ -9,8 +9,10 @@ import asyncio
 import datetime
 import os
 import queue
+import random
 import sqlite3
 import threading
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +33,9 @@ T = TypeVar("T")
 _READERS = 2  # threads for lists; a point read needs none
 _GROUP_MAX = 256  # writes in one transaction: bounds how long the first one waits
 _PENDING_MAX = 10_000  # writes that may wait; a call beyond waits before it is queued
+_LOCKED_MAX_S = 5.0  # how long another process may keep a write waiting
+_LOCKED_SLEEP_S = (0.0001, 0.0006)  # from one try to the next
+_PRIMARY_CODE = 0xFF  # of SQLite's extended error codes
 _STEPS_BETWEEN_CHECKS = 10_000  # SQLite instructions, some 0.1 ms
 
 _USER_COLUMNS = "id, email, name, avatar, role, created_at, updated_at"
@@ -70,6 +75,7 @@ class SqliteRepository:
         self._path = path or sqlite_file.IN_MEMORY
         self._committed = committed
         self._writer = sqlite_file.prepare(self._path)
+        self._writer.execute("PRAGMA busy_timeout = 0")  # _begin waits
         # A database in memory belongs to its connection: there, all share one.
         self._in_memory = path is None
         self._lock = threading.Lock()
@@ -267,7 +273,7 @@ class SqliteRepository:
         """Do a group's work in one transaction (on the writer thread)."""
         with self._turn():
             try:
-                self._writer.execute("BEGIN IMMEDIATE")
+                _begin(self._writer)
                 try:
                     outcomes = [_attempt(self._writer, write) for write in group]
                     self._writer.execute("COMMIT")
@@ -300,6 +306,26 @@ class _Outcome:
     result: Any = None
     changes: Sequence[Change] = ()
     error: Exception | None = None
+
+
+def _begin(writer: sqlite3.Connection) -> None:
+    """Begin a transaction, once no other process is in one.
+
+    SQLite would sleep for up to 100 ms between its tries. A process that writes without
+    a pause would then keep the others out, for a second and more. Short sleeps of
+    chance length let each have its share.
+    """
+    give_up_at = time.monotonic() + _LOCKED_MAX_S
+    while True:
+        try:
+            writer.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & _PRIMARY_CODE == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > give_up_at:
+                raise
+        else:
+            return
+        time.sleep(random.uniform(*_LOCKED_SLEEP_S))  # noqa: S311  # no secret
 
 
 def _attempt(writer: sqlite3.Connection, write: _Write) -> _Outcome:
@@ -335,7 +361,7 @@ def _create(
             continue
         now = _now()
         user = User(str(uuid.uuid4()), new.email, new.name, "", new.role, now, now)
-        change = _record(writer, ChangeKind.UPDATED, user, now)
+        change = _record(writer, ChangeKind.UPDATED, user, now, previous=0)
         writer.execute(
             f"INSERT INTO users ({_USER_COLUMNS}, email_key, revision, password_hash) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -349,10 +375,10 @@ def _create(
 def _update(
     writer: sqlite3.Connection, user_id: str, update: UserUpdate
 ) -> tuple[User | None, list[Change]]:
-    row = writer.execute(_SELECT_USER, (user_id,)).fetchone()
-    if row is None:
+    current = _current(writer, user_id)
+    if current is None:
         return None, []
-    user = _user(row)
+    user = current.user
     changed = replace(
         user,
         name=user.name if update.name is None else update.name,
@@ -364,7 +390,7 @@ def _update(
     # A clock that was set back must not make a user older than it was.
     now = max(_now(), user.updated_at)
     changed = replace(changed, updated_at=now)
-    change = _record(writer, ChangeKind.UPDATED, changed, now)
+    change = _record(writer, ChangeKind.UPDATED, changed, now, current.revision)
     _forget(writer, user_id)
     writer.execute(
         "UPDATE users SET name = ?, avatar = ?, role = ?, updated_at = ?, revision = ? "
@@ -382,19 +408,29 @@ def _update(
 
 
 def _delete(writer: sqlite3.Connection, user_id: str) -> tuple[bool, list[Change]]:
-    row = writer.execute(_SELECT_USER, (user_id,)).fetchone()
-    if row is None:
+    current = _current(writer, user_id)
+    if current is None:
         return False, []
-    user = _user(row)
-    change = _record(writer, ChangeKind.DELETED, user, max(_now(), user.updated_at))
+    user = current.user
+    now = max(_now(), user.updated_at)
+    change = _record(writer, ChangeKind.DELETED, user, now, current.revision)
     _forget(writer, user_id)
     sqlite_keys.revoke_tokens_of(writer, user_id)
     writer.execute("DELETE FROM users WHERE id = ?", (user_id,))
     return True, [change]
 
 
+def _current(writer: sqlite3.Connection, user_id: str) -> Change | None:
+    row = writer.execute(_SELECT_CURRENT, (user_id,)).fetchone()
+    return None if row is None else _change(row)
+
+
 def _record(
-    writer: sqlite3.Connection, kind: ChangeKind, user: User, time: datetime.datetime
+    writer: sqlite3.Connection,
+    kind: ChangeKind,
+    user: User,
+    time: datetime.datetime,
+    previous: int,
 ) -> Change:
     """Write a revision."""
     cursor = writer.execute(
@@ -402,7 +438,7 @@ def _record(
         (kind, sql.microseconds(time), *_row(user)),
     )
     assert cursor.lastrowid is not None
-    return Change(cursor.lastrowid, kind, user, time)
+    return Change(cursor.lastrowid, kind, user, time, previous)
 
 
 def _forget(writer: sqlite3.Connection, user_id: str) -> None:

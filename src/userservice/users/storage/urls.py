@@ -16,6 +16,11 @@ class Repository(UserRepository, KeyRepository, Protocol):
     """What every database must do."""
 
 
+def is_in_memory(url: str) -> bool:
+    """Whether this database belongs to one process, and ends with it."""
+    return url in ("memory:", "sqlite:///:memory:")
+
+
 def open_repository(url: str, committed: Committed, *, new: bool = True) -> Repository:
     """Open the database that the URL names, and bring its tables up to date.
 
@@ -31,7 +36,7 @@ def open_repository(url: str, committed: Committed, *, new: bool = True) -> Repo
         StorageUnusableError: the URL is of no known form, or its database cannot
             be used.
     """
-    if url in ("memory:", "sqlite:///:memory:"):
+    if is_in_memory(url):
         if not new:
             raise StorageUnusableError("a database in memory belongs to the process that has it")
         return SqliteRepository(None, committed)

@@ -29,6 +29,10 @@ _NAMES: Final = re.compile(r"(?:[!#$%&'*+\-.^_`|~0-9a-z]+\n)*").fullmatch
 # stands around each. To look for these one by one takes a fifth of a pattern's time.
 _NOT_IN_VALUES: Final = ("\0", "\r", "\n ", "\n\t", " \n", "\t\n")
 
+# grpcio sends an error's text as it is, also one that ends in a blank. To take that for a broken
+# response would hide the error; it is passed on to nobody.
+_TEXTS: Final = frozenset({"grpc-message"})
+
 _CONNECTION_SPECIFIC: Final = frozenset(
     {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"}
 )
@@ -120,7 +124,9 @@ def _look_at(fields: Fields, kind: Kind) -> Finding:
         (regular if regular or name[:1] != ":" else pseudo)[name] = value
     problem = (
         _problem_of_names(pseudo, regular, kind)
-        or _problem_of_values([value for _, value in fields])
+        or _problem_of_values(
+            [value.strip(" ") if name in _TEXTS else value for name, value in fields]
+        )
         or (_problem_of_repeated(fields) if len(pseudo) + len(regular) < len(fields) else None)
         or _problem_of_regular(regular)
     )
