@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import pickle
 import re
 import shlex
 import signal
@@ -21,6 +22,7 @@ from userservice import (
     UserServiceClient,
 )
 from userservice.app import logs
+from userservice.app.access_log import AccessLogSettings
 from userservice.app.cli.serve import serve
 from userservice.app.logs import LogFormat, line_renderer
 from userservice.app.own_middleware import MiddlewareError, load_middleware
@@ -115,6 +117,16 @@ def test_options_that_are_none_are_refused(argument: str, said: str) -> None:
     with pytest.raises(click.UsageError) as caught:
         serve.make_context("serve", [argument])
     assert said in caught.value.format_message()
+
+
+def test_settings_can_be_handed_to_workers() -> None:
+    """They are pickled."""
+    settings = ServeSettings(
+        access_log=AccessLogSettings(on=True, log_format=LogFormat.JSON, metadata=("x-tenant",)),
+        rates=RateSettings((Rate("*", 1, 1),), calls_under_way=5, max_lag_s=0.2),
+        middleware=("mine:Mine",),
+    )
+    assert pickle.loads(pickle.dumps(settings)) == settings
 
 
 async def test_a_rate_for_nothing_is_refused() -> None:

@@ -1,6 +1,7 @@
 """Limits on callers: how often they call, how many calls they have, and when nobody may."""
 
 import asyncio
+import time
 import tracemalloc
 from types import SimpleNamespace
 from typing import Any
@@ -352,6 +353,29 @@ async def test_the_loop_is_measured() -> None:
         while not shedding.overloaded:
             await asyncio.sleep(0.01)
     assert len(asyncio.all_tasks()) == 1
+
+
+async def test_a_server_that_is_held_up_refuses_calls_until_it_is_not(stock: Stock) -> None:
+    """Here by a handler that computes, and lets the loop have a turn now and then."""
+    shedding = LoadShedding(0.1)
+    async with (
+        ChannelFor([stock], middleware=[shedding]) as channel,
+        shedding.measuring(),
+        asyncio.timeout(20),
+    ):
+        client = InventoryClient(channel)
+
+        async def is_served() -> bool:
+            try:
+                await client.get_stock(GetStockRequest(item="four"))
+            except UnavailableError:
+                return False
+            return True
+
+        while await is_served():
+            time.sleep(0.2)  # noqa: ASYNC251  # it holds up the loop
+        while not await is_served():
+            await asyncio.sleep(0.01)
 
 
 # On sockets

@@ -30,7 +30,8 @@ def _load(name: str) -> Middleware:
     if not (module_name and class_name):
         raise MiddlewareError(f"{name!r} names no middleware; write module:Class")
     if "" not in sys.path:
-        sys.path.insert(0, "")  # the working folder, as with `python -m`
+        # The working folder comes last: nothing in it takes the place of what is installed.
+        sys.path.append("")
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever a module may raise when it is run
