@@ -46,8 +46,25 @@ from userservice.app.cli import statuses
 from userservice.app.cli import userservice as command_line
 from userservice.app.doctor.findings import Step
 from userservice.app.doctor.words import WORDS
-from userservice.rpc import Limits, channelz, details, health, reflection, testing
-from userservice.rpc.middleware import metrics, tracing
+from userservice.rpc import (
+    Limits,
+    channelz,
+    details,
+    health,
+    middleware,
+    reflection,
+    testing,
+)
+from userservice.rpc.middleware import (
+    access_log,
+    concurrency_limit,
+    line_writer,
+    load_shedding,
+    metrics,
+    rate_limits,
+    rates,
+    tracing,
+)
 from userservice.users import chat, creation, filter, order, rules, watch  # noqa: A004  # a module
 from userservice.users.errors import (
     EmailTakenError,
@@ -714,7 +731,24 @@ def test_every_status_is_in_the_reference() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    [metrics, tracing, userservice, rpc, channelz, details, health, reflection, testing],
+    [
+        userservice,
+        rpc,
+        channelz,
+        details,
+        health,
+        middleware,
+        access_log,
+        concurrency_limit,
+        line_writer,
+        load_shedding,
+        metrics,
+        rate_limits,
+        rates,
+        tracing,
+        reflection,
+        testing,
+    ],
     ids=lambda module: module.__name__,
 )
 def test_public_names_are_in_the_reference(module: Any) -> None:

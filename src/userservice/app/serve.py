@@ -3,21 +3,26 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, closing, contextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
 from userservice.app import systemd
+from userservice.app.access_log import AccessLogSettings, access_log
 from userservice.app.listeners import ListenError, opened_sockets
+from userservice.app.own_middleware import MiddlewareError, load_middleware
+from userservice.app.rates import RateSettings, caller_limits
 from userservice.app.telemetry.settings import MetricsSettings, TelemetryError, TracingSettings
 from userservice.app.telemetry.told import Telemetry, telemetry
 from userservice.rpc import Encoding, Keepalive, Lifetime, Limits, Server, Service, stop_signals
 from userservice.rpc.health import OVERALL, Health, ServiceCheck, ServiceStatus, polled
 from userservice.rpc.lifetime import FOR_EVER, SERVER_KEEPALIVE
 from userservice.rpc.limits import DEFAULT_LIMITS
+from userservice.rpc.middleware import Middleware
+from userservice.rpc.middleware.rates import RateError
 from userservice.rpc.reflection import with_reflection
 from userservice.rpc.tls import ServerTls, TlsError
 from userservice.users.errors import StorageUnavailableError, StorageUnusableError
@@ -83,6 +88,9 @@ class ServeSettings:
         channelz: whether to serve channelz, which tells who asks the addresses of all peers.
         metrics: where metrics are shown; None for nowhere.
         tracing: which calls are traced, and where to; None for none.
+        access_log: how calls are logged.
+        rates: how much callers may do.
+        middleware: the operator's own, as ``module:Class``.
     """
 
     host: str = "127.0.0.1"
@@ -100,6 +108,9 @@ class ServeSettings:
     channelz: bool = False
     metrics: MetricsSettings | None = None
     tracing: TracingSettings | None = None
+    access_log: AccessLogSettings = field(default_factory=AccessLogSettings)
+    rates: RateSettings = field(default_factory=RateSettings)
+    middleware: tuple[str, ...] = ()
 
 
 async def serve(settings: ServeSettings, ready: Callable[[Sequence[str]], None]) -> None:
@@ -243,18 +254,18 @@ async def _wired(
     if channelz is not None:
         services.append(channelz)
     services = with_reflection(services)
-    server = Server(
-        services,
-        error_mapping=rpc_error,
-        keepalive=settings.keepalive,
-        lifetime=settings.lifetime,
-        limits=settings.limits,
-        compression=settings.compression,
-        middleware=[*told.tracing(services), *told.metrics(services)],
-    )
-    if channelz is not None:
-        channelz.add(server)
-    async with polled(database):
+    async with _middleware(settings, services, told) as middleware, polled(database):
+        server = Server(
+            services,
+            error_mapping=rpc_error,
+            keepalive=settings.keepalive,
+            lifetime=settings.lifetime,
+            limits=settings.limits,
+            compression=settings.compression,
+            middleware=middleware,
+        )
+        if channelz is not None:
+            channelz.add(server)
         try:
             async with told.shown(server):
                 yield server
@@ -268,3 +279,23 @@ def _channelz() -> "Channelz":
     from userservice.rpc.channelz import Channelz  # noqa: PLC0415  # 20 ms, only where asked for
 
     return Channelz()
+
+
+@asynccontextmanager
+async def _middleware(
+    settings: ServeSettings, services: Sequence[Service], told: Telemetry
+) -> AsyncIterator[Sequence[Middleware]]:
+    """Make the middleware, the outermost first.
+
+    Raises:
+        ServeError: there is none by a name, or it cannot be used with these services.
+    """
+    async with AsyncExitStack() as running:
+        try:
+            limits = await running.enter_async_context(caller_limits(settings.rates, services))
+            own = load_middleware(settings.middleware)
+        except (RateError, MiddlewareError) as error:
+            raise ServeError(str(error)) from error
+        calls = await running.enter_async_context(access_log(settings.access_log))
+        within = (*told.metrics(services), *limits.before, *limits.after, *own)
+        yield [*told.tracing(services), *calls, *within]

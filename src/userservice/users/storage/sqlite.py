@@ -24,7 +24,8 @@ from typing import Any, TypeVar
 from userservice.users import rules
 from userservice.users.errors import StorageUnavailableError
 from userservice.users.model import Change, ChangeKind, NewUser, Role, User, UserUpdate
-from userservice.users.storage import sql, sqlite_file
+from userservice.users.storage import sql, sqlite_file, sqlite_keys
+from userservice.users.storage.keys import ApiToken, SigningKey
 from userservice.users.storage.repository import KEPT_REVISIONS, Committed, Page, PageQuery
 
 T = TypeVar("T")
@@ -63,7 +64,7 @@ class _Write:
 
 
 class SqliteRepository:
-    """Keeps users in one SQLite file, or in memory; see UserRepository.
+    """Keeps users in one SQLite file, or in memory; see UserRepository and KeyRepository.
 
     Args:
         path: the file; None keeps the users in memory, until closed.
@@ -123,6 +124,40 @@ class SqliteRepository:
             return [_change(row) for row in reversed(rows)]
 
         return await self._read(select)
+
+    async def add_api_token(self, token: ApiToken) -> bool:
+        """Store a token; False where there is no such owner."""
+        return await self._write(lambda writer: (sqlite_keys.add_token(writer, token), []))
+
+    async def api_token(self, token_id: str) -> ApiToken | None:
+        """Return a token, or None where there is none; of an owner who is there."""
+        row = await self._point(sqlite_keys.SELECT_TOKEN, token_id)
+        return None if row is None else sqlite_keys.token_of(row)
+
+    async def api_tokens(self, user_id: str | None = None) -> list[ApiToken]:
+        """Return the tokens of an owner, or all of them, the oldest first."""
+        return await self._read(lambda reader: sqlite_keys.tokens(reader, user_id))
+
+    async def use_api_token(self, token_id: str, at: datetime.datetime) -> None:
+        """Note when a token was last used."""
+        await self._write(lambda writer: (sqlite_keys.use_token(writer, token_id, at), []))
+
+    async def revoke_api_token(self, token_id: str) -> bool:
+        """Delete a token; False where there was none."""
+        return await self._write(lambda writer: (sqlite_keys.revoke_token(writer, token_id), []))
+
+    async def signing_keys(self) -> list[SigningKey]:
+        """Return the keys, the newest first; the first one is made where there is none."""
+        keys = await self._read(sqlite_keys.signing_keys)
+        return keys or await self._write(
+            lambda writer: (sqlite_keys.first_signing_keys(writer), [])
+        )
+
+    async def rotate_signing_key(self, retired_for: datetime.timedelta) -> SigningKey:
+        """Make a new key, and return it; the one until now is retired."""
+        return await self._write(
+            lambda writer: (sqlite_keys.rotate_signing_key(writer, retired_for), [])
+        )
 
     async def secret(self, name: str) -> bytes:
         """Return 32 random bytes that stay the same for the life of the database."""
@@ -380,6 +415,7 @@ def _delete(writer: sqlite3.Connection, user_id: str) -> tuple[bool, list[Change
     now = max(_now(), user.updated_at)
     change = _record(writer, ChangeKind.DELETED, user, now, current.revision)
     _forget(writer, user_id)
+    sqlite_keys.revoke_tokens_of(writer, user_id)
     writer.execute("DELETE FROM users WHERE id = ?", (user_id,))
     return True, [change]
 
