@@ -1,6 +1,7 @@
 """Traces, as a collector gets them: from client to server to storage."""
 
 import asyncio
+import json
 import signal
 import socket
 import sys
@@ -252,16 +253,23 @@ async def test_a_variable_of_opentelemetry_that_cannot_be_used_is_said(
 def test_the_service_sends_its_last_spans_when_it_stops(
     processes: Processes, collector: Collector
 ) -> None:
-    """Those that waited for more of them."""
+    """Those that waited for more of them; and the access log names them."""
     process = processes.start(
         *("--port=0", "--database=memory:", "--trace-ratio=1"),
+        *("--access-log", "--log-format=json"),
         USERSERVICE_OTLP_ENDPOINT=collector.address,
         OTEL_BSP_SCHEDULE_DELAY="60000",
     )
     target = address(process)
     asyncio.run(users_made(target, 3))
     assert collector.spans == []
-    stopped(process, signal.SIGTERM)
+    _, logged = stopped(process, signal.SIGTERM)
+    calls = [line for line in map(json.loads, logged.splitlines()) if line["event"] == "call"]
+    assert [(call["trace_id"], call["span_id"]) for call in calls] == [
+        (span.trace_id.hex(), span.span_id.hex())
+        for span in collector.spans
+        if span.kind == Span.SPAN_KIND_SERVER
+    ]
     names = [span.name for span in collector.spans]
     assert names.count(f"{SERVICE}/CreateUser") == 3
     assert names.count("sqlite write") == 3
