@@ -22,6 +22,7 @@ class Collector:
     def __init__(self) -> None:
         self.requests: list[ExportTraceServiceRequest] = []
         self.address = ""
+        self.status = 200
         self.answers = threading.Event()
         """Cleared where it takes requests, and answers none."""
         self.answers.set()
@@ -74,7 +75,7 @@ def collecting() -> Iterator[Collector]:
             assert self.headers["Content-Type"] == "application/x-protobuf"
             collector.requests.append(ExportTraceServiceRequest.FromString(body))
             collector.answers.wait(PATIENCE_S)
-            self.send_response(200)
+            self.send_response(collector.status)
             self.send_header("Content-Type", "application/x-protobuf")
             self.end_headers()
             self.wfile.write(ExportTraceServiceResponse().SerializeToString())

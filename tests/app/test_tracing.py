@@ -208,6 +208,22 @@ async def test_a_collector_that_is_not_there_slows_nobody(monkeypatch: pytest.Mo
         assert len(await users_made(server.addresses[0], 10)) == 10
 
 
+async def test_a_collector_that_refuses_does_not_fill_the_log(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However many batches are lost, it says so now and then."""
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "1")
+    monkeypatch.setattr("userservice.app.telemetry.tracing._SELDOM._next_at", 0.0)
+    collector.status = 400
+    async with running_server(settings_for(collector)) as server:
+        assert len(await users_made(server.addresses[0], 5)) == 5
+    assert len(collector.requests) == 10
+    said = [record for record in caplog.records if record.name.startswith("opentelemetry")]
+    assert [(record.levelname, "400" in record.getMessage()) for record in said] == [
+        ("ERROR", True)
+    ]
+
+
 @pytest.fixture
 def _not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """As it is without the extra."""

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
@@ -23,9 +24,32 @@ if TYPE_CHECKING:
 
 _NOT_INSTALLED: Final = "traces need what pip install 'userservice[otlp]' brings"
 _TRACES_PATH: Final = "/v1/traces"  # OTLP over HTTP, "OTLP/HTTP Request"
+_COMPLAIN_EVERY_S: Final = 10.0
 _FLUSH_S: Final = 5.0  # for the last spans to reach the collector
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class _Seldom(logging.Filter):
+    """Lets one line pass, and the next one some seconds later.
+
+    A collector that refuses refuses every batch, and there may be many in a second.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next_at = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        del record
+        now = time.monotonic()
+        if now < self._next_at:
+            return False
+        self._next_at = now + _COMPLAIN_EVERY_S
+        return True
+
+
+_SELDOM: Final = _Seldom()
 
 
 def traces(settings: TracingSettings) -> "Traces | None":
@@ -56,8 +80,9 @@ def _exporter(endpoint: str | None) -> "SpanExporter":
 
     if endpoint is not None and not endpoint.endswith(_TRACES_PATH):
         endpoint = endpoint.rstrip("/") + _TRACES_PATH
-    # It warns of each try that fails; that a batch is lost is an error.
-    logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)
+    complaints = logging.getLogger(OTLPSpanExporter.__module__)
+    complaints.setLevel(logging.ERROR)  # it warns of each try; that a batch is lost is an error
+    complaints.addFilter(_SELDOM)
     return OTLPSpanExporter(endpoint)
 
 
