@@ -11,7 +11,6 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
-    HistogramMetricFamily,
     InfoMetricFamily,
     Metric,
 )
@@ -22,7 +21,12 @@ from userservice.app.telemetry.page import metrics_page
 from userservice.app.telemetry.settings import MetricsSettings
 from userservice.rpc import Server
 from userservice.rpc.middleware import Middleware
-from userservice.rpc.middleware.histogram import COUNT_BOUNDS, LATENCY_BOUNDS, Histogram
+from userservice.rpc.middleware.histogram import (
+    COUNT_BOUNDS,
+    LATENCY_BOUNDS,
+    Histogram,
+    histogram_family,
+)
 from userservice.rpc.middleware.metrics import ServerMetrics
 from userservice.rpc.server import Service
 from userservice.users.storage.observer import Commit, Operation, StorageObserver
@@ -92,13 +96,12 @@ class _Process(Collector):
             "The connections that were more than the limit allows.",
             self._server.connections_refused,
         )
-        lag = HistogramMetricFamily(
+        yield histogram_family(
             "userservice_loop_lag_seconds",
             "How much later than it should a timer fires on the event loop.",
-            labels=(),
+            [],
+            lambda: [([], self._lag.histogram)],
         )
-        self._lag.histogram.add_to(lag, ())
-        yield lag
 
 
 class StorageMetrics(StorageObserver, Collector):
@@ -120,31 +123,36 @@ class StorageMetrics(StorageObserver, Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Return what was measured."""
-        duration = HistogramMetricFamily(
+        by_label = {
+            operation.value.replace(" ", "_"): operations
+            for operation, operations in self._operations.items()
+        }
+        yield histogram_family(
             "userservice_storage_operation_duration_seconds",
             "From an operation's begin to its end, with what it waits for.",
-            labels=["operation"],
+            ["operation"],
+            lambda: [([label], operations.durations) for label, operations in by_label.items()],
         )
         under_way = GaugeMetricFamily(
             "userservice_storage_operations_under_way",
             "The operations that have begun, and not ended; writes wait for a transaction.",
             labels=["operation"],
         )
-        for operation, operations in self._operations.items():
-            labels = [operation.value.replace(" ", "_")]
-            operations.durations.add_to(duration, labels)
-            under_way.add_metric(labels, operations.under_way)
-        commit_s = HistogramMetricFamily(
+        for label, operations in by_label.items():
+            under_way.add_metric([label], operations.under_way)
+        yield under_way
+        yield histogram_family(
             "userservice_storage_commit_duration_seconds",
             "How long a transaction takes, to the disk and back.",
-            labels=(),
+            [],
+            lambda: [([], self._commit_s)],
         )
-        self._commit_s.add_to(commit_s, ())
-        writes = HistogramMetricFamily(
-            "userservice_storage_commit_writes", "How many writes share a transaction.", labels=()
+        yield histogram_family(
+            "userservice_storage_commit_writes",
+            "How many writes share a transaction.",
+            [],
+            lambda: [([], self._commit_writes)],
         )
-        self._commit_writes.add_to(writes, ())
-        yield from (duration, under_way, commit_s, writes)
 
 
 class _Operations:

@@ -2,19 +2,22 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
 from userservice.app.telemetry.settings import TelemetryError
+from userservice.rpc.middleware.histogram import Samples
 from userservice.rpc.target import host_and_port, reason_of
 
 PATH: Final = "/metrics"
@@ -137,14 +140,12 @@ class _InTurns(Collector):
 
     def collect(self) -> Iterator[Metric]:
         for family in self._registry.collect():
-            family.samples = _Samples(family.samples)
+            family.samples = Samples(partial(_paused, family.samples))
             yield family
+
+
+def _paused(samples: Iterable[Sample]) -> Iterator[Sample]:
+    for number, sample in enumerate(samples):
+        if number % _SAMPLES_A_TURN == 0:
             time.sleep(_PAUSE_S)
-
-
-class _Samples(list[Any]):
-    def __iter__(self) -> Iterator[Any]:
-        for number, sample in enumerate(super().__iter__()):
-            if number % _SAMPLES_A_TURN == 0:
-                time.sleep(_PAUSE_S)
-            yield sample
+        yield sample

@@ -5,12 +5,13 @@ to these; whoever reads them, on any thread, copies first.
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from itertools import accumulate
 from typing import Final
 
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.core import Metric
+from prometheus_client.samples import Sample
 
 # gRFC A66, "Units".
 LATENCY_BOUNDS: Final = (
@@ -49,10 +50,55 @@ class Histogram:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
-    def add_to(self, family: HistogramMetricFamily, labels: Sequence[str]) -> None:
-        """Add what was counted to a family, as the one with these labels."""
-        counts = accumulate(self._counts.copy())
-        family.add_metric(labels, list(zip(_names(self._bounds), counts, strict=True)), self._sum)
+    def samples(self, name: str, labels: dict[str, str]) -> Iterator[Sample]:
+        """Return what was counted, as the samples of a family with these labels."""
+        total, counts = self._sum, list(accumulate(self._counts.copy()))
+        for bound, count in zip(_names(self._bounds), counts, strict=True):
+            yield Sample(f"{name}_bucket", {**labels, "le": bound}, count)
+        yield Sample(f"{name}_count", labels, counts[-1])
+        yield Sample(f"{name}_sum", labels, total)
+
+
+class Samples(list[Sample]):
+    """Samples that are made while they are read, one at a time.
+
+    Some thousands at a time would make Python's garbage collector look at all objects there
+    are, and keep everybody waiting for 50 ms.
+
+    Args:
+        made: makes them.
+    """
+
+    def __init__(self, made: Callable[[], Iterator[Sample]]) -> None:
+        super().__init__()
+        self._made = made
+
+    def __iter__(self) -> Iterator[Sample]:
+        return self._made()
+
+
+def histogram_family(
+    name: str,
+    documentation: str,
+    labels: Sequence[str],
+    histograms: Callable[[], Iterable[tuple[Sequence[str], Histogram]]],
+) -> Metric:
+    """Return a family of histograms.
+
+    Args:
+        name: its name, with the unit.
+        documentation: what it is.
+        labels: the names of its labels.
+        histograms: returns the values of the labels of each, and the histogram itself.
+    """
+
+    def made() -> Iterator[Sample]:
+        for values, histogram in histograms():
+            yield from histogram.samples(name, dict(zip(labels, values, strict=True)))
+
+    family = Metric(name, documentation, "histogram")
+    family.samples = Samples(made)
+    return family
 
 
 @cache

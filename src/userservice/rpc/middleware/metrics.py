@@ -7,12 +7,12 @@ whoever collects, on any thread, copies what it reads.
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
-    HistogramMetricFamily,
     Metric,
 )
 from prometheus_client.registry import Collector
@@ -20,7 +20,12 @@ from prometheus_client.registry import Collector
 from userservice.rpc.call import Call
 from userservice.rpc.client_call import ClientCall
 from userservice.rpc.middleware import ClientMiddleware, Middleware, Outcome
-from userservice.rpc.middleware.histogram import LATENCY_BOUNDS, SIZE_BOUNDS, Histogram
+from userservice.rpc.middleware.histogram import (
+    LATENCY_BOUNDS,
+    SIZE_BOUNDS,
+    Histogram,
+    histogram_family,
+)
 from userservice.rpc.server import Service
 
 if TYPE_CHECKING:
@@ -102,15 +107,13 @@ class _Calls(Generic[C]):
             (f"{ended}_rcvd_{size}", _RECEIVED, "received"),
         ]
         for name, text, part in parts:
-            family = HistogramMetricFamily(name, text, labels=[*names, "grpc_status"])
-            for values, measured in self._measured():
-                getattr(measured, part).add_to(family, values)
-            yield family
+            labelled = partial(self._measured, part)
+            yield histogram_family(name, text, [*names, "grpc_status"], labelled)
 
-    def _measured(self) -> Iterator[tuple[_Labels, _Measured]]:
+    def _measured(self, part: str) -> Iterator[tuple[_Labels, Histogram]]:
         for labels, by_status in list(self.ended.items()):
             for status, measured in list(by_status.items()):
-                yield (*labels, status.name), measured
+                yield (*labels, status.name), getattr(measured, part)
 
 
 class ServerMetrics(Middleware, Collector):
