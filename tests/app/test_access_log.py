@@ -7,6 +7,7 @@ import re
 import shlex
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -14,11 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.app.processes import PATIENCE_S, Processes, address, stopped
+from tests.app.test_auth import database_of, new_user, signed_for
 
 from userservice import (
     GetUserRequest,
     NotFoundError,
     ResourceExhaustedError,
+    RpcError,
     UserServiceClient,
 )
 from userservice.app import logs
@@ -221,6 +224,37 @@ def test_limits_and_the_operator_s_own_middleware_and_text(processes: Processes)
         assert re.match(r"\d{4}-\d\d-\d\dT[\d:.]+Z \[info     \] call +\[", call)
         method = "method=/userservice.v1.UserService/GetUser"
         assert f" {method} status={status} duration_ms=" in call
+
+
+def test_who_is_known_has_a_rate_of_its_own_and_is_in_the_log(processes: Processes) -> None:
+    """Whoever is not is limited by address: tokens cannot be tried for free."""
+    server = processes.start(
+        *("--port=0", "--auth", f"--database={database_of(processes.folder)}"),
+        *("--access-log", "--log-format=json", "--rate-limit=*=1/h burst 3"),
+    )
+    target = address(server)
+    ids = [new_user(processes.folder, f"{name}@example.com") for name in ("ann", "bob")]
+    tokens = [signed_for(processes.folder, user_id) for user_id in ids]
+
+    async def ask(token: str) -> None:
+        async with UserServiceClient(target, token=token, timeout_s=PATIENCE_S) as client:
+            for _ in range(4):
+                with suppress(RpcError):  # the log says which
+                    await client.get_user(GetUserRequest(id=ids[0]))
+
+    async def ask_all() -> None:
+        for token in (*tokens, "made-up"):
+            await ask(token)
+
+    asyncio.run(ask_all())
+    _, stderr = stopped(server, signal.SIGTERM)
+    lines = [json.loads(line) for line in stderr.splitlines()]
+    calls = [line for line in lines if line["logger"] == ACCESS]
+    assert [call.get("subject") for call in calls] == [ids[0]] * 4 + [ids[1]] * 4 + [None] * 4
+    limited = [call["status"] == "RESOURCE_EXHAUSTED" for call in calls]
+    assert limited == [False, False, False, True] * 3
+    assert {call["status"] for call in calls[8:11]} == {"UNAUTHENTICATED"}
+    assert not any(token in stderr for token in tokens)
 
 
 def test_quotes_are_what_a_shell_reads() -> None:

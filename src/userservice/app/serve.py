@@ -12,6 +12,14 @@ import structlog
 
 from userservice.app import systemd
 from userservice.app.access_log import AccessLogSettings, access_log
+from userservice.app.auth import (
+    OF_THIS_MACHINE,
+    Auth,
+    AuthError,
+    AuthSettings,
+    authenticated,
+    require_authentication,
+)
 from userservice.app.listeners import ListenError, opened_sockets
 from userservice.app.own_middleware import MiddlewareError, load_middleware
 from userservice.app.rates import RateSettings, caller_limits
@@ -30,7 +38,7 @@ from userservice.users.passwords import CORES, PasswordHasher
 from userservice.users.service import UserService
 from userservice.users.status import rpc_error
 from userservice.users.storage.repository import UserRepository
-from userservice.users.storage.urls import open_repository
+from userservice.users.storage.urls import Repository, open_repository
 from userservice.users.tokens import Tokens
 from userservice.users.watch import user_topic
 
@@ -83,6 +91,7 @@ class ServeSettings:
         compression: what replies are compressed with, where the client reads it.
         workers: how many processes serve.
         channelz: whether to serve channelz, which tells who asks the addresses of all peers.
+        auth: who may call.
         access_log: how calls are logged.
         rates: how much callers may do.
         middleware: the operator's own, as ``module:Class``.
@@ -101,6 +110,7 @@ class ServeSettings:
     compression: Encoding | None = None
     workers: int = 1
     channelz: bool = False
+    auth: AuthSettings = OF_THIS_MACHINE
     access_log: AccessLogSettings = field(default_factory=AccessLogSettings)
     rates: RateSettings = field(default_factory=RateSettings)
     middleware: tuple[str, ...] = ()
@@ -145,14 +155,16 @@ def listening_sockets(settings: ServeSettings) -> Iterator[Sequence[socket.socke
     """Open what the settings, or systemd, say to listen on; all is closed at the end.
 
     Raises:
-        ServeError: an address cannot be listened on.
+        ServeError: an address cannot be listened on, or whoever reaches it could do everything.
     """
+    mutual_tls = settings.tls is not None and settings.tls.client_ca is not None
     try:
         with opened_sockets(
             settings.host, settings.port, settings.unix, settings.unix_mode
         ) as sockets:
+            require_authentication(sockets, settings.auth, mutual_tls=mutual_tls)
             yield sockets
-    except ListenError as error:
+    except (ListenError, AuthError) as error:
         raise ServeError(str(error)) from error
 
 
@@ -199,7 +211,7 @@ async def _secret(repository: UserRepository) -> bytes:
 
 
 @asynccontextmanager
-async def _opened(url: str, feed: ChangeFeed) -> AsyncIterator[UserRepository]:
+async def _opened(url: str, feed: ChangeFeed) -> AsyncIterator[Repository]:
     """Open the database, and let the feed carry its changes."""
 
     def publish(changes: Sequence[Change]) -> None:
@@ -218,9 +230,9 @@ async def _opened(url: str, feed: ChangeFeed) -> AsyncIterator[UserRepository]:
 
 @asynccontextmanager
 async def _wired(
-    users: UserService, repository: UserRepository, settings: ServeSettings
+    users: UserService, repository: Repository, settings: ServeSettings
 ) -> AsyncIterator[Server]:
-    """Wire the users with health and reflection."""
+    """Wire the users with health, reflection and authentication."""
 
     async def database_answers() -> bool:
         try:
@@ -239,7 +251,11 @@ async def _wired(
     if channelz is not None:
         services.append(channelz)
     services = with_reflection(services)
-    async with _middleware(settings, services) as middleware, polled(database):
+    async with (
+        _authenticated(settings, repository) as auth,
+        _middleware(settings, services, auth) as middleware,
+        polled(database),
+    ):
         server = Server(
             services,
             error_mapping=rpc_error,
@@ -259,6 +275,17 @@ async def _wired(
             await server.drain(settings.drain_timeout_s)
 
 
+@asynccontextmanager
+async def _authenticated(
+    settings: ServeSettings, repository: Repository
+) -> AsyncIterator[Auth | None]:
+    try:
+        async with authenticated(settings.auth, repository) as auth:
+            yield auth
+    except AuthError as error:
+        raise ServeError(str(error)) from error
+
+
 def _channelz() -> "Channelz":
     from userservice.rpc.channelz import Channelz  # noqa: PLC0415  # 20 ms, only where asked for
 
@@ -267,7 +294,7 @@ def _channelz() -> "Channelz":
 
 @asynccontextmanager
 async def _middleware(
-    settings: ServeSettings, services: Sequence[Service]
+    settings: ServeSettings, services: Sequence[Service], auth: Auth | None
 ) -> AsyncIterator[Sequence[Middleware]]:
     """Make the middleware, the outermost first.
 
@@ -281,4 +308,5 @@ async def _middleware(
         except (RateError, MiddlewareError) as error:
             raise ServeError(str(error)) from error
         calls = await running.enter_async_context(access_log(settings.access_log))
-        yield [*calls, *limits.before, *limits.after, *own]
+        known = [] if auth is None else [auth.middleware]
+        yield [*calls, *limits.before, *known, *limits.after, *own]
