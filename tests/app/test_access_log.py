@@ -1,6 +1,7 @@
 """The access log of the service: lines on standard error, in the two formats."""
 
 import asyncio
+import functools
 import json
 import pickle
 import re
@@ -24,16 +25,20 @@ from userservice import (
     RpcError,
     UserServiceClient,
 )
+from userservice._gen.grpc.health.v1 import HealthCheckRequest, HealthStub
 from userservice.app import logs
-from userservice.app.access_log import AccessLogSettings
+from userservice.app.access_log import AccessLogSettings, access_log
 from userservice.app.cli.serve import serve
 from userservice.app.logs import LogFormat, line_renderer
 from userservice.app.own_middleware import MiddlewareError, load_middleware
 from userservice.app.rates import RateSettings
 from userservice.app.serve import ServeError, ServeSettings, running_server
+from userservice.rpc import UnimplementedError
 from userservice.rpc.details import RetryInfo
 from userservice.rpc.middleware.access_log import clean
+from userservice.rpc.middleware.line_writer import LineWriter
 from userservice.rpc.middleware.rates import Rate
+from userservice.rpc.testing import ChannelFor
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
 ACCESS = "userservice.access"
@@ -103,6 +108,22 @@ def test_lines_are_written_in_pieces_that_are_not_mixed(
         monkeypatch.setattr(sys, "stderr", file)
         logs.write_to_stderr(b"".join(lines))
     assert (tmp_path / "log").read_bytes() == b"".join(lines)
+
+
+async def test_how_many_lines_were_dropped_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A warning, in the same format."""
+    written: list[bytes] = []
+    small = functools.partial(LineWriter, waiting_max=0)
+    monkeypatch.setattr("userservice.app.access_log.write_to_stderr", written.append)
+    monkeypatch.setattr("userservice.app.access_log.LineWriter", small)
+    settings = AccessLogSettings(on=True, log_format=LogFormat.JSON)
+    async with access_log(settings) as middleware, ChannelFor([], middleware=middleware) as channel:
+        for _ in range(2):
+            with pytest.raises(UnimplementedError):
+                await HealthStub(channel).check(HealthCheckRequest())
+    [line] = map(json.loads, written)
+    assert (line["level"], line["count"]) == ("warning", 2)
+    assert line["event"] == "lines of the access log were dropped"
 
 
 @pytest.mark.parametrize(
