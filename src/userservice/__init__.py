@@ -36,6 +36,7 @@ from userservice.rpc.errors import (
     UnimplementedError,
     UnknownError,
 )
+from userservice.rpc.middleware.bearer import TokenError
 from userservice.rpc.target import TargetError
 from userservice.rpc.tls import TlsError, client_context
 
@@ -65,6 +66,7 @@ __all__ = [
     "RpcError",
     "TargetError",
     "TlsError",
+    "TokenError",
     "UnauthenticatedError",
     "UnavailableError",
     "UnimplementedError",

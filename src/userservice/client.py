@@ -20,6 +20,7 @@ from userservice._gen.userservice.v1 import (
 from userservice.rpc import Encoding, Keepalive, Limits, ResponseStream, Stub, connect
 from userservice.rpc.limits import DEFAULT_LIMITS
 from userservice.rpc.middleware import ClientMiddleware
+from userservice.rpc.middleware.bearer import BearerToken
 
 _SERVICE = "/userservice.v1.UserService"
 
@@ -39,10 +40,13 @@ class UserServiceClient(Stub, UserServiceStub):
         compression: what requests are compressed with.
         tls: for a server with TLS: what ``userservice.rpc.client_context`` returns.
         tls_server_name: the name that its certificate is for, where the target has another.
+        token: says who calls: it goes with every call that has no ``authorization`` of its own.
+        allow_plaintext_token: whether it may go to other machines without TLS.
         middleware: what sees every call, in its order.
 
     Raises:
         TargetError: the target is none of these.
+        TokenError: the token is none, or others could read it on its way.
     """
 
     def __init__(
@@ -56,8 +60,14 @@ class UserServiceClient(Stub, UserServiceStub):
         compression: Encoding | None = None,
         tls: ssl.SSLContext | None = None,
         tls_server_name: str | None = None,
+        token: str | None = None,
+        allow_plaintext_token: bool = False,
         middleware: Sequence[ClientMiddleware] = (),
     ) -> None:
+        if token is not None:
+            plaintext = allow_plaintext_token
+            bearer = BearerToken.to(target, tls, token, plaintext=plaintext)
+            middleware = [*middleware, bearer]
         channel = connect(
             target,
             keepalive=keepalive,

@@ -1,12 +1,14 @@
 """The access log of the service: lines on standard error, in the two formats."""
 
 import asyncio
+import functools
 import json
 import pickle
 import re
 import shlex
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -14,23 +16,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.app.processes import PATIENCE_S, Processes, address, stopped
+from tests.app.test_auth import database_of, new_user, signed_for
 
 from userservice import (
     GetUserRequest,
     NotFoundError,
     ResourceExhaustedError,
+    RpcError,
     UserServiceClient,
 )
+from userservice._gen.grpc.health.v1 import HealthCheckRequest, HealthStub
 from userservice.app import logs
-from userservice.app.access_log import AccessLogSettings
+from userservice.app.access_log import AccessLogSettings, access_log
 from userservice.app.cli.serve import serve
 from userservice.app.logs import LogFormat, line_renderer
 from userservice.app.own_middleware import MiddlewareError, load_middleware
 from userservice.app.rates import RateSettings
 from userservice.app.serve import ServeError, ServeSettings, running_server
+from userservice.rpc import UnimplementedError
 from userservice.rpc.details import RetryInfo
 from userservice.rpc.middleware.access_log import clean
+from userservice.rpc.middleware.line_writer import LineWriter
 from userservice.rpc.middleware.rates import Rate
+from userservice.rpc.testing import ChannelFor
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
 ACCESS = "userservice.access"
@@ -100,6 +108,22 @@ def test_lines_are_written_in_pieces_that_are_not_mixed(
         monkeypatch.setattr(sys, "stderr", file)
         logs.write_to_stderr(b"".join(lines))
     assert (tmp_path / "log").read_bytes() == b"".join(lines)
+
+
+async def test_how_many_lines_were_dropped_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A warning, in the same format."""
+    written: list[bytes] = []
+    small = functools.partial(LineWriter, waiting_max=0)
+    monkeypatch.setattr("userservice.app.access_log.write_to_stderr", written.append)
+    monkeypatch.setattr("userservice.app.access_log.LineWriter", small)
+    settings = AccessLogSettings(on=True, log_format=LogFormat.JSON)
+    async with access_log(settings) as middleware, ChannelFor([], middleware=middleware) as channel:
+        for _ in range(2):
+            with pytest.raises(UnimplementedError):
+                await HealthStub(channel).check(HealthCheckRequest())
+    [line] = map(json.loads, written)
+    assert (line["level"], line["count"]) == ("warning", 2)
+    assert line["event"] == "lines of the access log were dropped"
 
 
 @pytest.mark.parametrize(
@@ -221,6 +245,37 @@ def test_limits_and_the_operator_s_own_middleware_and_text(processes: Processes)
         assert re.match(r"\d{4}-\d\d-\d\dT[\d:.]+Z \[info     \] call +\[", call)
         method = "method=/userservice.v1.UserService/GetUser"
         assert f" {method} status={status} duration_ms=" in call
+
+
+def test_who_is_known_has_a_rate_of_its_own_and_is_in_the_log(processes: Processes) -> None:
+    """Whoever is not is limited by address: tokens cannot be tried for free."""
+    server = processes.start(
+        *("--port=0", "--auth", f"--database={database_of(processes.folder)}"),
+        *("--access-log", "--log-format=json", "--rate-limit=*=1/h burst 3"),
+    )
+    target = address(server)
+    ids = [new_user(processes.folder, f"{name}@example.com") for name in ("ann", "bob")]
+    tokens = [signed_for(processes.folder, user_id) for user_id in ids]
+
+    async def ask(token: str) -> None:
+        async with UserServiceClient(target, token=token, timeout_s=PATIENCE_S) as client:
+            for _ in range(4):
+                with suppress(RpcError):  # the log says which
+                    await client.get_user(GetUserRequest(id=ids[0]))
+
+    async def ask_all() -> None:
+        for token in (*tokens, "made-up"):
+            await ask(token)
+
+    asyncio.run(ask_all())
+    _, stderr = stopped(server, signal.SIGTERM)
+    lines = [json.loads(line) for line in stderr.splitlines()]
+    calls = [line for line in lines if line["logger"] == ACCESS]
+    assert [call.get("subject") for call in calls] == [ids[0]] * 4 + [ids[1]] * 4 + [None] * 4
+    limited = [call["status"] == "RESOURCE_EXHAUSTED" for call in calls]
+    assert limited == [False, False, False, True] * 3
+    assert {call["status"] for call in calls[8:11]} == {"UNAUTHENTICATED"}
+    assert not any(token in stderr for token in tokens)
 
 
 def test_quotes_are_what_a_shell_reads() -> None:

@@ -5,7 +5,7 @@ What is measured is the time of the processor, of all threads: also what a middl
 counts. In each round all of them are measured, one after the other, and what is told is the median
 of what each took more than none in the same round.
 
-A middleware that others make has its line in `MIDDLEWARE`.
+Each has its line in `MIDDLEWARE`; what is new, too.
 """
 
 from __future__ import annotations
@@ -37,8 +37,10 @@ from tests.bench.servers.betterproto_handlers import Constant  # noqa: E402  # l
 
 from userservice.app.logs import LogFormat, line_renderer  # noqa: E402  # likewise
 from userservice.rpc import Server  # noqa: E402  # likewise
+from userservice.rpc.jwt import HS256, JwtIssuer, JwtVerifier, Keys, VerifyingKey  # noqa: E402
 from userservice.rpc.middleware import Middleware  # noqa: E402  # likewise
 from userservice.rpc.middleware.access_log import AccessLog, Entry  # noqa: E402  # likewise
+from userservice.rpc.middleware.authentication import Authentication, Jwts  # noqa: E402
 from userservice.rpc.middleware.concurrency_limit import ConcurrencyLimit  # noqa: E402  # likewise
 from userservice.rpc.middleware.line_writer import LineWriter  # noqa: E402  # likewise
 from userservice.rpc.middleware.load_shedding import LoadShedding  # noqa: E402  # likewise
@@ -149,10 +151,22 @@ class Nowhere(SpanExporter):
         """Do nothing: it holds nothing."""
 
 
+KEY = bytes(32)
+ISSUER = JwtIssuer(KEY, issuer="bench", audience="bench", lifetime_s=3_600, kid="bench")
+
+
+def authentication() -> Sequence[Middleware]:
+    """Return authentication by signed tokens; after the first call, the token is known."""
+    keys = Keys([VerifyingKey("bench", HS256, KEY)])
+    verifier = JwtVerifier(keys, issuer="bench", audience="bench")
+    return [Authentication([Jwts([verifier])], domain="bench")]
+
+
 MIDDLEWARE: Mapping[str, Made] = {
     NONE: plain(list),
     "one that hears nothing": plain(lambda: [Silent()]),
     "one that hears everything": plain(lambda: [Deaf()]),
+    "authentication": plain(authentication),
     "access log, JSON": access_log(LogFormat.JSON),
     "access log, text": access_log(LogFormat.TEXT),
     "access log, one of 100": access_log(LogFormat.JSON, 100),
@@ -164,6 +178,11 @@ MIDDLEWARE: Mapping[str, Made] = {
     "traces, one of 100 kept": tracing(0.01),
     "traces, all kept": tracing(1),
 }
+
+METADATA: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "authentication": (("authorization", f"Bearer {ISSUER.issue(contract.USER_ID)}"),),
+}
+"""What calls bring with them for a middleware that wants something."""
 
 
 class Socket(asyncio.Transport):
@@ -195,7 +214,7 @@ class Socket(asyncio.Transport):
 class Line:
     """A connection of a server, and who calls it; every answer is looked at."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, metadata: tuple[tuple[str, str], ...]) -> None:
         self._socket = Socket()
         self._connection = server.new_connection()
         self._connection.connection_made(self._socket)
@@ -211,6 +230,7 @@ class Line:
             ("te", "trailers"),
             ("content-type", "application/grpc"),
             ("user-agent", "grpc-python-asyncio/1.85.1 grpc-c/54.0.0 (linux; chttp2)"),
+            *metadata,
         )
 
     async def call(self, count: int) -> float:
@@ -251,7 +271,7 @@ async def costs(middleware: Mapping[str, Made], rounds: int, calls: int) -> dict
         lines = {}
         for name, make in middleware.items():
             made = await running.enter_async_context(make())
-            lines[name] = Line(Server([Constant()], middleware=made))
+            lines[name] = Line(Server([Constant()], middleware=made), METADATA.get(name, ()))
             running.callback(lines[name].end)
             await lines[name].call(TOGETHER)
         for _ in range(rounds):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.rpc.peers import Peer, Serve, Stock
-from tests.rpc.test_jwt import AUDIENCE, HOSTILE, ISSUER, OTHER_KEY, issuer, signed, verifier
+from tests.rpc.test_jwt import AUDIENCE, HOSTILE, ISSUER, KEY, OTHER_KEY, issuer, signed, verifier
 
 from inventory._gen.inventory.v1 import GetStockRequest, ListStockRequest, PickItemsRequest
 from inventory.client import InventoryClient
@@ -25,7 +25,7 @@ from userservice.rpc import (
 )
 from userservice.rpc.details import ErrorInfo
 from userservice.rpc.health import Health
-from userservice.rpc.jwt import HS256, VerifyingKey
+from userservice.rpc.jwt import HS256, JwtVerifier, Keys, VerifyingKey
 from userservice.rpc.middleware import Middleware
 from userservice.rpc.middleware.authentication import (
     NO_SECRETS,
@@ -178,10 +178,16 @@ async def test_hostile_tokens_are_refused(
     assert stock.seen == []
 
 
-async def test_the_first_verifier_with_the_key_decides(stock: Stock, callers: Callers) -> None:
-    """Tokens of several issuers are taken side by side."""
+async def test_the_verifier_with_the_key_decides(stock: Stock, callers: Callers) -> None:
+    """Tokens of several issuers are taken side by side; none waits for the keys of another."""
+
+    class Slow(Keys):
+        async def refresh(self) -> bool:
+            raise AssertionError
+
+    first = JwtVerifier(Slow([VerifyingKey("one", HS256, KEY)]), issuer=ISSUER, audience=AUDIENCE)
     second = verifier(VerifyingKey("two", HS256, OTHER_KEY))
-    both = Authentication([Jwts([verifier(), second])])
+    both = Authentication([Jwts([first, second])])
     async with ChannelFor([stock], middleware=[both, callers]) as channel:
         client = InventoryClient(channel)
         for token in (issuer().issue("ann"), issuer(OTHER_KEY, "two").issue("bob")):
@@ -272,6 +278,8 @@ async def answer(peer: Peer, stream: http2.Stream) -> Mapping[str, str]:
                         return fields | dict(event.headers.fields)
                     case http2.StreamReset() if event.stream is stream:
                         return {"reset": str(event.code)}
+            if peer.lost:
+                return {"reset": "with the connection"}
             await asyncio.sleep(0)
 
 
@@ -287,6 +295,17 @@ async def test_there_is_no_way_around_by_name(serve: Serve, stock: Stock) -> Non
         named = {":path": path, "authorization": f"Bearer {token}"}
         fields = await answer(peer, peer.call("", GetStockRequest(item="four"), **named))
         assert "reset" in fields or fields["grpc-status"] == "12", (path, fields)
+
+
+async def test_what_is_too_large_is_refused(serve: Serve, stock: Stock) -> None:
+    """By authentication, or before, where it is no list of header fields that is taken."""
+    for size, text in ((9_000, "A"), (2**15, "A."), (2**20, "A"), (1_000, "\u00e9"), (0, "")):
+        peer = serve(middleware=[authentication()])
+        fields = {"authorization": f"Bearer {text * size}".strip()}
+        stream = peer.call("GetStock", GetStockRequest(item="four"), **fields)
+        got = await answer(peer, stream)
+        assert "reset" in got or got[":status"] == "431" or got["grpc-status"] == "16", (size, got)
+    assert stock.seen == []
 
 
 async def test_there_is_no_way_around_by_headers(serve: Serve, stock: Stock) -> None:

@@ -86,32 +86,24 @@ def line_renderer(logger: str, log_format: LogFormat) -> Line:
         log_format: text, or one JSON object a line.
     """
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
-    render = _json_line if log_format is LogFormat.JSON else _text_line
 
-    def line(level: str, event: str, said: dict[str, Any]) -> str:
+    def json_line(level: str, event: str, said: dict[str, Any]) -> str:
         said |= {"event": event, "level": level, "logger": logger}
-        return render(stamp(None, level, said))
+        return f"{_to_json(stamp(None, level, said))}\n"
 
-    return line
+    def text_line(level: str, event: str, said: dict[str, Any]) -> str:
+        time = stamp(None, level, {})["timestamp"]
+        pairs = " ".join([f"{name}={_text_value(value)}" for name, value in said.items()])
+        return f"{time} [{level:9}] {event:30} [{logger}] {pairs}\n"
+
+    return json_line if log_format is LogFormat.JSON else text_line
 
 
 _to_json: Final = json.JSONEncoder().encode
 
 
-def _json_line(said: Any) -> str:
-    return f"{_to_json(said)}\n"
-
-
-def _text_line(said: Any) -> str:
-    time, event, level, logger = map(said.pop, ("timestamp", "event", "level", "logger"))
-    pairs = " ".join(f"{name}={_text_value(value)}" for name, value in said.items())
-    return f"{time} [{level:9}] {event:30} [{logger}] {pairs}\n"
-
-
-def _text_value(value: Any) -> str:
-    if type(value) is str and not _PLAIN(value):
-        return repr(value)
-    return str(value)
+def _text_value(value: Any) -> Any:
+    return repr(value) if type(value) is str and not _PLAIN(value) else value
 
 
 def write_to_stderr(data: bytes) -> None:

@@ -12,6 +12,14 @@ import structlog
 
 from userservice.app import systemd
 from userservice.app.access_log import AccessLogSettings, access_log
+from userservice.app.auth import (
+    OF_THIS_MACHINE,
+    Auth,
+    AuthError,
+    AuthSettings,
+    authenticated,
+    require_authentication,
+)
 from userservice.app.listeners import ListenError, opened_sockets
 from userservice.app.own_middleware import MiddlewareError, load_middleware
 from userservice.app.rates import RateSettings, caller_limits
@@ -33,7 +41,7 @@ from userservice.users.service import UserService
 from userservice.users.status import rpc_error
 from userservice.users.storage.observer import StorageObserver
 from userservice.users.storage.repository import UserRepository
-from userservice.users.storage.urls import open_repository
+from userservice.users.storage.urls import Repository, open_repository
 from userservice.users.tokens import Tokens
 from userservice.users.watch import user_topic
 
@@ -88,6 +96,7 @@ class ServeSettings:
         channelz: whether to serve channelz, which tells who asks the addresses of all peers.
         metrics: where metrics are shown; None for nowhere.
         tracing: which calls are traced, and where to; None for none.
+        auth: who may call.
         access_log: how calls are logged.
         rates: how much callers may do.
         middleware: the operator's own, as ``module:Class``.
@@ -108,6 +117,7 @@ class ServeSettings:
     channelz: bool = False
     metrics: MetricsSettings | None = None
     tracing: TracingSettings | None = None
+    auth: AuthSettings = OF_THIS_MACHINE
     access_log: AccessLogSettings = field(default_factory=AccessLogSettings)
     rates: RateSettings = field(default_factory=RateSettings)
     middleware: tuple[str, ...] = ()
@@ -152,14 +162,16 @@ def listening_sockets(settings: ServeSettings) -> Iterator[Sequence[socket.socke
     """Open what the settings, or systemd, say to listen on; all is closed at the end.
 
     Raises:
-        ServeError: an address cannot be listened on.
+        ServeError: an address cannot be listened on, or whoever reaches it could do everything.
     """
+    mutual_tls = settings.tls is not None and settings.tls.client_ca is not None
     try:
         with opened_sockets(
             settings.host, settings.port, settings.unix, settings.unix_mode
         ) as sockets:
+            require_authentication(sockets, settings.auth, mutual_tls=mutual_tls)
             yield sockets
-    except ListenError as error:
+    except (ListenError, AuthError) as error:
         raise ServeError(str(error)) from error
 
 
@@ -214,7 +226,7 @@ async def _secret(repository: UserRepository) -> bytes:
 @asynccontextmanager
 async def _opened(
     url: str, feed: ChangeFeed, observer: StorageObserver | None
-) -> AsyncIterator[UserRepository]:
+) -> AsyncIterator[Repository]:
     """Open the database, and let the feed carry its changes."""
 
     def publish(changes: Sequence[Change]) -> None:
@@ -233,9 +245,9 @@ async def _opened(
 
 @asynccontextmanager
 async def _wired(
-    users: UserService, repository: UserRepository, settings: ServeSettings, told: Telemetry
+    users: UserService, repository: Repository, settings: ServeSettings, told: Telemetry
 ) -> AsyncIterator[Server]:
-    """Wire the users with health and reflection."""
+    """Wire the users with health, reflection and authentication."""
 
     async def database_answers() -> bool:
         try:
@@ -254,7 +266,11 @@ async def _wired(
     if channelz is not None:
         services.append(channelz)
     services = with_reflection(services)
-    async with _middleware(settings, services, told) as middleware, polled(database):
+    async with (
+        _authenticated(settings, repository) as auth,
+        _middleware(settings, services, auth, told) as middleware,
+        polled(database),
+    ):
         server = Server(
             services,
             error_mapping=rpc_error,
@@ -275,6 +291,17 @@ async def _wired(
             await server.drain(settings.drain_timeout_s)
 
 
+@asynccontextmanager
+async def _authenticated(
+    settings: ServeSettings, repository: Repository
+) -> AsyncIterator[Auth | None]:
+    try:
+        async with authenticated(settings.auth, repository) as auth:
+            yield auth
+    except AuthError as error:
+        raise ServeError(str(error)) from error
+
+
 def _channelz() -> "Channelz":
     from userservice.rpc.channelz import Channelz  # noqa: PLC0415  # 20 ms, only where asked for
 
@@ -283,7 +310,7 @@ def _channelz() -> "Channelz":
 
 @asynccontextmanager
 async def _middleware(
-    settings: ServeSettings, services: Sequence[Service], told: Telemetry
+    settings: ServeSettings, services: Sequence[Service], auth: Auth | None, told: Telemetry
 ) -> AsyncIterator[Sequence[Middleware]]:
     """Make the middleware, the outermost first.
 
@@ -297,5 +324,6 @@ async def _middleware(
         except (RateError, MiddlewareError) as error:
             raise ServeError(str(error)) from error
         calls = await running.enter_async_context(access_log(settings.access_log))
-        within = (*told.metrics(services), *limits.before, *limits.after, *own)
+        known = [] if auth is None else [auth.middleware]
+        within = (*told.metrics(services), *limits.before, *known, *limits.after, *own)
         yield [*told.tracing(services), *calls, *within]

@@ -1,6 +1,6 @@
 """The call that a client makes, as middleware sees it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from grpclib.metadata import Deadline
 
@@ -14,11 +14,12 @@ class ClientCall:
     Args:
         method: the method's path, such as ``/userservice.v1.UserService/GetUser``.
         target: the server, as the channel was told.
-        metadata: what is sent with the call; add to it before it is sent.
+        metadata: what is sent with the call; add to it before it is sent. It may have a token,
+            and is not shown with the call.
         deadline: when the call must be over, or None.
     """
 
     method: str
     target: str
-    metadata: Metadata
+    metadata: Metadata = field(repr=False)
     deadline: Deadline | None

@@ -20,6 +20,11 @@ from userservice.rpc.jwt import Keys, VerifyingKey
 from userservice.rpc.public_keys import PublicKeyError, read_jwks, require_cryptography
 from userservice.rpc.target import reason_of
 
+__all__ = [
+    "JwksKeys",
+    "JwksUrlError",
+]
+
 log = logging.getLogger(__name__)
 
 OLD_AFTER_S: Final = 600.0

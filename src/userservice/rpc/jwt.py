@@ -4,7 +4,9 @@ The key says which algorithm a token must be signed with, never the token's own 
 (RFC 8725 section 3.1).
 """
 
+import base64
 import hashlib
+import json
 import math
 import time
 from collections import OrderedDict
@@ -24,6 +26,17 @@ from jwt.exceptions import (
     InvalidSignatureError,
     PyJWTError,
 )
+
+__all__ = [
+    "HS256",
+    "JwtError",
+    "JwtExpiredError",
+    "JwtIssuer",
+    "JwtVerifier",
+    "Keys",
+    "UnknownJwtKeyError",
+    "VerifyingKey",
+]
 
 HS256: Final = "HS256"
 TOKEN_MAX: Final = 8_192
@@ -173,6 +186,11 @@ class JwtVerifier:
         """Why newer keys cannot be had, where that is so."""
         return self._keys.trouble
 
+    @property
+    def fresh(self) -> bool:
+        """Whether nobody need look for newer keys."""
+        return time.monotonic() <= self._keys.fresh_until
+
     def known(self, token: str) -> Claims | None:
         """Return what a token says that was verified before, and is still good; or None."""
         keys = self._keys
@@ -180,7 +198,7 @@ class JwtVerifier:
             # One of the keys may be gone, and what it had signed with it.
             self._cached.clear()
             self._cached_with = keys.at_hand
-        if not self._cached or len(token) > TOKEN_MAX or time.monotonic() > keys.fresh_until:
+        if not self._cached or len(token) > TOKEN_MAX or not self.fresh:
             return None
         name = _name(token)
         found = self._cached.get(name)
@@ -198,7 +216,7 @@ class JwtVerifier:
         Raises:
             JwtError: it is not good.
         """
-        if time.monotonic() > self._keys.fresh_until:
+        if not self.fresh:
             await self._keys.refresh()
         try:
             return self.verify(token)
@@ -230,10 +248,7 @@ class JwtVerifier:
     def _decoded(self, token: str) -> dict[str, Any]:
         if len(token) > TOKEN_MAX or not token.isascii():
             raise JwtError("it is too long, or no token at all")
-        try:
-            kid = jwt.get_unverified_header(token).get("kid")
-        except (PyJWTError, ValueError, TypeError, RecursionError):
-            raise JwtError("it is no token") from None
+        kid = _kid(token)
         named = [key for key in self._keys.at_hand if key.kid is not None and key.kid == kid]
         for key in (*named, *(key for key in self._keys.at_hand if key.kid is None)):
             claims = self._decoded_with(token, key)
@@ -268,6 +283,22 @@ class JwtVerifier:
         except (PyJWTError, ValueError, TypeError, RecursionError):
             # What is in it, but no more than that is said: its text is not repeated.
             raise JwtError("a claim is missing, or is none (exp, sub, iss, aud)") from None
+
+
+def _kid(token: str) -> str | None:
+    """Return the name of a token's key, as its header has it; nothing is verified yet.
+
+    PyJWT would look at the whole token for that, character by character, and then again.
+    """
+    head = token.partition(".")[0]
+    try:
+        header = json.loads(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))
+    except (ValueError, RecursionError):
+        raise JwtError("it is no token") from None
+    kid = header.get("kid") if isinstance(header, dict) else header
+    if not isinstance(kid, str | None):
+        raise JwtError("it is no token")
+    return kid
 
 
 def _name(token: str) -> bytes:

@@ -9,6 +9,12 @@ from typing import Any, Final
 
 from userservice.rpc.jwt import VerifyingKey
 
+__all__ = [
+    "PublicKeyError",
+    "read_jwks",
+    "read_pem",
+]
+
 _RSA_BITS_MIN: Final = 2_048  # RFC 7518 section 3.3
 _RSA_BITS_MAX: Final = 8_192  # a larger one takes milliseconds for each token
 _KEYS_MAX: Final = 64

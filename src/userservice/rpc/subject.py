@@ -5,6 +5,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+__all__ = [
+    "Subject",
+    "SubjectKind",
+]
+
 
 class SubjectKind(Enum):
     """How a caller showed who it is."""

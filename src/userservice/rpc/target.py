@@ -1,5 +1,6 @@
 """Targets: the names that a channel connects to."""
 
+import ipaddress
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +41,22 @@ def parse_target(text: str) -> Target:
         return Target(path=path)
     host, port = _split(text.removeprefix("dns:").removeprefix("///"), text)
     return Target(host=host, port=port)
+
+
+def stays_here(text: str) -> bool:
+    """Return whether what is sent to a target leaves this machine nowhere.
+
+    Raises:
+        TargetError: the text names no target.
+    """
+    target = parse_target(text)
+    host = target.host
+    if host is None or host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def host_and_port(name: tuple[Any, ...]) -> str:

@@ -44,6 +44,8 @@ class SigningKeys(Keys):
         self._repository = repository
         self._issuer: JwtIssuer | None = None
         self._read_at = -REREAD_S
+        self._next_read: asyncio.Task[None] | None = None
+        self._reads: set[asyncio.Task[None]] = set()
         self.lifetime_s = LIFETIME_S
         self.verifier = JwtVerifier(self, issuer=ISSUER, audience=ISSUER, leeway_s=leeway_s)
 
@@ -83,12 +85,25 @@ class SigningKeys(Keys):
             )
 
     async def refresh(self) -> bool:
-        """Read the keys anew, unless that was done a moment ago."""
-        if time.monotonic() - self._read_at < _REREAD_AT_ONCE_S:
-            return False
+        """Read the keys anew: now, or in a moment where that was done just before.
+
+        All who ask until it begins share one look: names of keys that somebody makes up cost
+        ten looks a second at most.
+        """
         before = self.at_hand
-        await self.read()
+        if self._next_read is None:
+            self._next_read = asyncio.create_task(self._read_soon())
+            self._reads.add(self._next_read)
+            self._next_read.add_done_callback(self._reads.discard)
+        # A caller that leaves does not take the keys from the others.
+        await asyncio.shield(self._next_read)
         return self.at_hand is not before
+
+    async def _read_soon(self) -> None:
+        await asyncio.sleep(max(0.0, self._read_at + _REREAD_AT_ONCE_S - time.monotonic()))
+        # Whoever asks from here on may ask for a key that this read does not see.
+        self._next_read = None
+        await self.read()
 
     @asynccontextmanager
     async def kept_fresh(self) -> AsyncIterator[None]:
@@ -102,8 +117,10 @@ class SigningKeys(Keys):
         try:
             yield
         finally:
-            rereading.cancel()
-            await asyncio.wait({rereading})
+            tasks = {rereading, *self._reads}
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
     async def _reread(self) -> None:
         while True:

@@ -1,4 +1,4 @@
-"""The command line: ``userservice serve``, ``users``, ``chat`` and ``doctor``.
+"""The command line: ``userservice serve``, ``users``, and the others.
 
 A mistake is one line on standard error and a status, never a traceback;
 ``statuses.py`` says which.
@@ -8,6 +8,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 import click
@@ -16,6 +17,8 @@ from userservice.app.cli import statuses
 from userservice.app.cli.output import complain
 from userservice.rpc import RpcError
 
+# Each is in the module of its name.
+_COMMANDS = ("serve", "users", "chat", "tokens", "keys", "doctor")
 _STANDARD_OUTPUT = 1
 _STANDARD_ERROR = 2
 
@@ -25,29 +28,14 @@ class _Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
-        return ["serve", "users", "chat", "doctor"]
+        return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         del ctx
-        match cmd_name:
-            case "serve":
-                from userservice.app.cli.serve import serve  # noqa: PLC0415
-
-                return serve
-            case "users":
-                from userservice.app.cli.users import users  # noqa: PLC0415
-
-                return users
-            case "chat":
-                from userservice.app.cli.chat import chat  # noqa: PLC0415
-
-                return chat
-            case "doctor":
-                from userservice.app.cli.doctor import doctor  # noqa: PLC0415
-
-                return doctor
-            case _:
-                return None
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -12,7 +12,9 @@ import click
 
 from userservice import UserServiceClient
 from userservice.app.cli.tls import ClientTls, client_tls_options
+from userservice.app.cli.token_options import ClientToken, token_options
 from userservice.rpc import TargetError
+from userservice.rpc.middleware.bearer import PlaintextTokenError, TokenError
 
 C = TypeVar("C", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -37,20 +39,28 @@ class ServerAddress:
     Args:
         target: the server.
         tls: how TLS is spoken with it; None for without.
+        token: what says who calls; None for nothing.
     """
 
     target: str
     tls: ClientTls | None
+    token: ClientToken | None = None
 
 
 def server_options(command: C) -> C:
-    """Add --target, --tls and its like; the command gets them as one ``server``."""
+    """Add --target, --tls, --token-file and their like; the command gets them as ``server``."""
 
     @functools.wraps(command)
-    def with_server(*arguments: Any, target: str, tls: ClientTls | None, **others: Any) -> Any:
-        return command(*arguments, server=ServerAddress(target, tls), **others)
+    def with_server(
+        *arguments: Any,
+        target: str,
+        tls: ClientTls | None,
+        token: ClientToken | None,
+        **others: Any,
+    ) -> Any:
+        return command(*arguments, server=ServerAddress(target, tls, token), **others)
 
-    return cast("C", target_option(client_tls_options(with_server)))
+    return cast("C", target_option(client_tls_options(token_options(with_server))))
 
 
 json_option = click.option(
@@ -123,6 +133,7 @@ def run(
 
     Raises:
         UsageError: the target is none, or an argument is no text.
+        ClickException: the token cannot be sent.
         RpcError: a call failed.
     """
     # What libraries log would stand beside the one line that says what is wrong.
@@ -143,16 +154,22 @@ async def _connected(
     work: Callable[[UserServiceClient], Awaitable[T]],
     timeout_s: float | None,
 ) -> T:
-    tls = server.tls
+    tls, token = server.tls, server.token
     try:
         client = UserServiceClient(
             server.target,
             timeout_s=timeout_s,
             tls=None if tls is None else tls.context(),
             tls_server_name=None if tls is None else tls.server_name,
+            token=None if token is None else token.text,
+            allow_plaintext_token=token is not None and token.plaintext,
         )
     except TargetError as error:
         context = click.get_current_context()
         raise click.BadParameter(str(error), context, param_hint="'--target'") from error
+    except PlaintextTokenError as error:
+        raise click.ClickException(f"{error} (see --tls, --allow-plaintext-token)") from error
+    except TokenError as error:
+        raise click.ClickException(str(error)) from error
     async with client:
         return await work(client)

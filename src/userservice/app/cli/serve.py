@@ -9,7 +9,10 @@ from pathlib import Path
 import click
 
 from userservice.app.access_log import AccessLogSettings
+from userservice.app.auth import AuthSettings
 from userservice.app.cli.access_log_options import access_log_options
+from userservice.app.cli.auth_options import auth_options
+from userservice.app.cli.database import database_option
 from userservice.app.cli.limits import Limit, LimitValue, limits_of
 from userservice.app.cli.rate_options import rate_options
 from userservice.app.cli.server_tls import server_tls_options
@@ -78,15 +81,8 @@ class FileMode(click.ParamType[int]):
     help="Who may connect to the Unix socket, as file permissions.",
 )
 @server_tls_options
-@click.option(
-    "--database",
-    default=_DEFAULTS.database,
-    envvar="USERSERVICE_DATABASE",
-    show_default=True,
-    show_envvar=True,
-    metavar="URL",
-    help="Where users are kept: sqlite:///PATH, or memory: for as long as it runs.",
-)
+@auth_options
+@database_option
 @click.option(
     "--log-level",
     type=click.Choice(LEVELS, case_sensitive=False),
@@ -215,6 +211,7 @@ def serve(
     unix: Path | None,
     unix_mode: int,
     tls: TlsFiles | None,
+    auth: AuthSettings,
     database: str,
     log_level: str,
     log_format: str,
@@ -246,6 +243,7 @@ def serve(
         unix=unix,
         unix_mode=unix_mode,
         tls=tls,
+        auth=auth,
         database=database,
         limits=limits_of(limits),
         lifetime=Lifetime(max_age_s=max_age_s, age_grace_s=age_grace_s, max_idle_s=max_idle_s),

@@ -5,15 +5,28 @@ connection. A token that runs out while a call goes on does not end the call.
 """
 
 from collections.abc import Awaitable, Iterable, Sequence
+from contextlib import suppress
 from enum import Enum
 from typing import Final
 
 from userservice.rpc.call import Call
 from userservice.rpc.details import ErrorInfo
 from userservice.rpc.errors import UnauthenticatedError, UnavailableError
+from userservice.rpc.identity import Identity
 from userservice.rpc.jwt import Claims, JwtError, JwtExpiredError, JwtVerifier, UnknownJwtKeyError
 from userservice.rpc.middleware import Middleware
 from userservice.rpc.subject import Subject, SubjectKind
+
+__all__ = [
+    "NO_SECRETS",
+    "Authentication",
+    "Authenticator",
+    "Certificates",
+    "Jwts",
+    "Reason",
+    "RefusedCredentialsError",
+    "name_of",
+]
 
 NO_SECRETS: Final = (
     "/grpc.health.v1.Health/Check",
@@ -72,7 +85,7 @@ class Jwts(Authenticator):
     """Takes signed tokens.
 
     Args:
-        verifiers: each with keys of its own; the first that has a token's key decides.
+        verifiers: each with keys of its own; one that has a token's key decides.
     """
 
     def __init__(self, verifiers: Sequence[JwtVerifier]) -> None:
@@ -93,32 +106,60 @@ class Jwts(Authenticator):
         del call
         if token is None or token.count(".") != _PERIODS_OF_A_JWT:
             return None
-        unknown: UnknownJwtKeyError | None = None
+        try:
+            return _user(await self._verified(token))
+        except JwtExpiredError:
+            raise RefusedCredentialsError(Reason.TOKEN_EXPIRED, "the token has expired") from None
+        except JwtError as error:
+            raise RefusedCredentialsError(
+                Reason.INVALID_TOKEN, f"the token is not taken: {error}"
+            ) from None
+
+    async def _verified(self, token: str) -> Claims:
+        # Nobody waits for the newer keys of one where another has the key at hand.
         for verifier in self._verifiers:
-            try:
-                return _user(await verifier.verify_fresh(token))
-            except JwtExpiredError:
-                raise RefusedCredentialsError(
-                    Reason.TOKEN_EXPIRED, "the token has expired"
-                ) from None
-            except UnknownJwtKeyError as error:
-                unknown = error
-            except JwtError as error:
-                raise _invalid(error) from None
+            if verifier.fresh:
+                with suppress(UnknownJwtKeyError):
+                    return verifier.verify(token)
+        for verifier in self._verifiers:
+            with suppress(UnknownJwtKeyError):
+                return await verifier.verify_fresh(token)
             if verifier.trouble is not None:
                 # It may be good: that is to be tried again, and not to be signed in again.
                 raise UnavailableError("the keys of the token's issuer cannot be had now")
-        if unknown is None:
-            return None
-        raise _invalid(unknown)
+        raise UnknownJwtKeyError("its key is not known here")
 
 
 def _user(claims: Claims) -> Subject:
     return Subject(claims["sub"], SubjectKind.USER, claims)
 
 
-def _invalid(error: JwtError) -> RefusedCredentialsError:
-    return RefusedCredentialsError(Reason.INVALID_TOKEN, f"the token is not taken: {error}")
+class Certificates(Authenticator):
+    """Takes the certificates of clients that show no token (mutual TLS)."""
+
+    def known(self, call: Call, token: str | None) -> Subject | None:
+        """Return who the client's certificate is for."""
+        identity = call.identity
+        if token is not None or identity is None:
+            return None
+        claims = {"issuer": identity.issuer, "sha256": identity.sha256}
+        return Subject(name_of(identity), SubjectKind.CERTIFICATE, claims)
+
+
+def name_of(identity: Identity) -> str:
+    """Return the name that a certificate is for, with its kind: ``uri:``, ``email:``, ``dns:``...
+
+    The first of these that it has: a URI, as SPIFFE has it; an email; a DNS name; a common
+    name; its fingerprint. No name of one kind is one of another, or the id of a user.
+    """
+    for kind, names in (
+        ("uri", identity.uris),
+        ("email", identity.emails),
+        ("dns", identity.dns_names),
+    ):
+        if names:
+            return f"{kind}:{names[0]}"
+    return f"cn:{identity.common_name}" if identity.common_name else f"sha256:{identity.sha256}"
 
 
 class Authentication(Middleware):

@@ -14,13 +14,13 @@ from userservice.users.storage.sqlite import SqliteRepository
 _FORMS = "sqlite:///users.db (in the working folder), sqlite:////var/lib/users.db, or memory:"
 
 
-class Repository(UserRepository, KeyRepository, Protocol):
-    """What every database must do."""
-
-
 def is_in_memory(url: str) -> bool:
     """Whether this database belongs to one process, and ends with it."""
     return url in ("memory:", "sqlite:///:memory:")
+
+
+class Repository(UserRepository, KeyRepository, Protocol):
+    """What every database must do."""
 
 
 def open_repository(
