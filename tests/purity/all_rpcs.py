@@ -57,7 +57,7 @@ def shared_objects(maps: str) -> set[str]:
 
 def own_objects() -> set[str]:
     """What an interpreter loads that imports the same of the standard library, and nothing else."""
-    for besides in ("app.serve", "app.telemetry.meters"):  # of the server
+    for besides in ("app.cli.serve", "app.telemetry.meters"):  # of the server
         importlib.import_module(f"userservice.{besides}")
     modules = sorted(name for name in sys.modules if name in sys.stdlib_module_names)
     program = f"import {', '.join(modules)}; print(open('/proc/self/maps').read())"
