@@ -22,11 +22,17 @@ from userservice import (
     UserServiceClient,
     WatchUserRequest,
 )
+from userservice.users.model import NewUser, Role
+from userservice.users.signing_keys import SigningKeys
+from userservice.users.storage.urls import open_repository
+
+SERVE = [sys.executable, "-m", "userservice", "serve"]
+DATABASE = "sqlite:///pure.db"
 
 
 async def call_everything(target: str) -> None:
-    """Call each method of the contract once."""
-    async with UserServiceClient(target) as client:
+    """Call each method of the contract once, as an admin who has signed in."""
+    async with UserServiceClient(target, token=await admin_token()) as client:
         request = CreateUserRequest(email="ann@example.com", name="Ann", password="longenough")
         ann = await client.create_user(request)
         assert await client.get_user(GetUserRequest(id=ann.id)) == ann
@@ -45,6 +51,17 @@ async def call_everything(target: str) -> None:
         await client.delete_user(DeleteUserRequest(id=ann.id))
 
 
+async def admin_token() -> str:
+    """Make an admin in the database, and return a token as a sign-in gives it."""
+    repository = open_repository(DATABASE, lambda _changes: None)
+    [root] = await repository.create([NewUser("root@localhost.test", "Root", Role.ADMIN)])
+    assert root is not None
+    keys = SigningKeys(repository)
+    await keys.read()
+    await repository.close()
+    return keys.issue(root.id)
+
+
 def shared_objects(maps: str) -> set[str]:
     """The shared objects of a process."""
     mapped = set(re.findall(r"(/\S+\.so(?:\.\S+)?)$", maps, re.MULTILINE))
@@ -54,7 +71,7 @@ def shared_objects(maps: str) -> set[str]:
 
 def own_objects() -> set[str]:
     """What an interpreter loads that imports the same of the standard library, and nothing else."""
-    importlib.import_module("userservice.app.serve")  # what the server imports besides
+    importlib.import_module("userservice.app.cli.serve")  # what the server imports besides
     modules = sorted(name for name in sys.modules if name in sys.stdlib_module_names)
     program = f"import {', '.join(modules)}; print(open('/proc/self/maps').read())"
     bare = [sys.executable, "-I", "-S", "-W", "ignore", "-c", program]
@@ -64,7 +81,7 @@ def own_objects() -> set[str]:
 def main() -> None:
     """Serve in another process, call from this one, and look at both."""
     server = subprocess.Popen(
-        [sys.executable, "-m", "userservice", "serve", "--port=0", "--database=sqlite:///pure.db"],
+        [*SERVE, "--auth", "--port=0", f"--database={DATABASE}"],
         stdout=subprocess.PIPE,
         text=True,
     )

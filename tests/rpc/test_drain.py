@@ -19,6 +19,7 @@ from userservice.rpc import (
     Server,
     UnavailableError,
     connect,
+    connection,
     current_call,
     server_connection,
 )
@@ -360,3 +361,29 @@ async def test_draining_loses_nothing_over_sockets(endless: Endless) -> None:
         assert [(await call).count for call in slow] == [4] * 20
         await draining
         await server.wait_closed()
+
+
+async def test_a_client_that_hangs_for_a_while_loses_no_reply(
+    endless: Endless, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it writes to a socket that is closed by then would take from it what it has not read."""
+    monkeypatch.setattr(connection, "GOODBYE_S", 0.01)
+    server = Server([endless])
+    await server.start("127.0.0.1", 0)
+    host, _, port = server.addresses[0].partition(":")
+    peer = Peer(http2.Role.CLIENT, enable_push=0)
+    await asyncio.get_running_loop().create_connection(lambda: peer, host, int(port))
+    await peer.until(http2.SettingsAcknowledged)
+    peer.call("GetStock", SLOW)
+    draining = asyncio.create_task(server.drain(30))
+    await peer.until(http2.GoawayReceived, 2)
+    peer.transport.pause_reading()
+    endless.go_on.set()
+    for _ in range(10):
+        await asyncio.sleep(0.02)
+        peer.engine.ping(b"12345678")
+        peer.flush()
+    peer.transport.resume_reading()
+    assert status_of(await peer.until(http2.TrailersReceived)) == "0"
+    peer.transport.close()
+    await draining

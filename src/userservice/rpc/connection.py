@@ -97,6 +97,9 @@ class Connection(asyncio.BufferedProtocol):
     closed already is answered with a reset, which takes from the peer what it has not read:
     the last messages, and the GOAWAY that says why."""
 
+    linger_s = GOODBYE_S
+    """How long the peer may take to read what was written, and to close its side."""
+
     def __init__(
         self,
         role: http2.Role,
@@ -361,7 +364,7 @@ class Connection(asyncio.BufferedProtocol):
         self._keepalive.stop()
         transport = self._transport
         if transport is not None:
-            self._cut = self.loop.call_later(GOODBYE_S, transport.abort)
+            self._cut = self.loop.call_later(self.linger_s, transport.abort)
             if not (self.lingers and transport.can_write_eof()):
                 transport.close()
                 return

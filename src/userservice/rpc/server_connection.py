@@ -21,9 +21,10 @@ log = logging.getLogger(__name__)
 _STRIKES_MAX: Final = 2  # early pings that are let go by
 
 _LAST_CALLS: Final = b"goodbye?"  # the payload of the ping after the first GOAWAY
-# Longer than round trips are. What a slower client begins in between is refused unseen, and
-# it may try that again.
-_ROUND_TRIP_S: Final = 1.0
+# For a client that is slow to answer, and for it to read its last replies then: a busy one may
+# hang for seconds, and what it writes to a closed socket takes from it what it has not read.
+_ROUND_TRIP_S: Final = 5.0
+_LAST_REPLIES_S: Final = 5.0
 _JITTER: Final = 0.1  # of an age (gRFC A9)
 
 
@@ -201,6 +202,7 @@ class ServerConnection(CallHolder):
         """Hear that the peer is alive, or has heard the first GOAWAY."""
         super().ping_acknowledged(payload)
         if self.draining and payload == _LAST_CALLS:
+            self.linger_s = _LAST_REPLIES_S
             self._refuse_calls()
 
     def _refuse_calls(self) -> None:
@@ -218,8 +220,15 @@ class ServerConnection(CallHolder):
         for call in tuple(self.calls):
             call.end()
         self.draining = self._minds_idleness = True
+        self.linger_s = GOODBYE_S
         self._refuse_calls()
-        self._timers.append(self.loop.call_later(GOODBYE_S, self.close))
+        self._timers.append(self.loop.call_later(GOODBYE_S, self._cut_off))
+
+    def _cut_off(self) -> None:
+        if self.closed:  # and the client was slow to read
+            self.abort()
+        else:
+            self.close()
 
     def _come_of_age(self) -> None:
         self.drain()

@@ -20,7 +20,7 @@ from userservice.app.logs import LEVELS, LogFormat, configure_logs
 from userservice.app.rates import RateSettings
 from userservice.app.serve import ServeError, ServeSettings, TlsFiles
 from userservice.app.serve import serve as serve_users
-from userservice.app.supervisor import serve_with_workers
+from userservice.app.workers.supervisor import serve_with_workers
 from userservice.rpc import Encoding, Keepalive, Lifetime
 
 _DEFAULTS = ServeSettings()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from userservice.app.restarts import Backoff
+from userservice.app.workers.restarts import Backoff
 
 
 def test_the_wait_doubles_up_to_ten_seconds() -> None:

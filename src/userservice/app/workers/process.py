@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
-from userservice.app import worker
-from userservice.app.handover import Ledger
-from userservice.app.link import Kind, Link, Message
 from userservice.app.serve import ServeSettings
+from userservice.app.workers import worker
+from userservice.app.workers.handover import Ledger
+from userservice.app.workers.link import Kind, Link, Message
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from userservice.app.link import Kind, Link, Message
 from userservice.app.serve import ServeError, ServeSettings, server_tls, wired_server
+from userservice.app.workers.link import Kind, Link, Message
 from userservice.users.relayed_feed import RelayedFeed
 
 if TYPE_CHECKING:

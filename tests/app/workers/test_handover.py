@@ -2,7 +2,7 @@
 
 import random
 
-from userservice.app.handover import UNTOLD_MAX, Ledger
+from userservice.app.workers.handover import UNTOLD_MAX, Ledger
 
 
 def test_a_connection_is_the_workers_when_it_told_so() -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from userservice.app import link as link_module
-from userservice.app.link import BODY_MAX, Kind, Link, LinkError, Message, Messages
+from userservice.app.workers import link as link_module
+from userservice.app.workers.link import BODY_MAX, Kind, Link, LinkError, Message, Messages
 
 messages = st.lists(st.builds(Message, st.sampled_from(Kind), st.binary(max_size=40)))
 

@@ -14,10 +14,10 @@ from typing import Final
 import structlog
 
 from userservice.app import systemd
-from userservice.app.link import Kind, Message
-from userservice.app.restarts import Backoff
 from userservice.app.serve import ServeError, ServeSettings, listening_sockets
-from userservice.app.worker_process import WorkerProcess
+from userservice.app.workers.link import Kind, Message
+from userservice.app.workers.process import WorkerProcess
+from userservice.app.workers.restarts import Backoff
 from userservice.rpc import stop_signals
 from userservice.rpc.listening import Listening, address_of
 from userservice.rpc.target import reason_of
