@@ -282,6 +282,32 @@ def test_a_token_is_good_after_a_restart(processes: Processes) -> None:
     stopped(process, signal.SIGTERM)
 
 
+def test_each_worker_asks_who_calls(processes: Processes) -> None:
+    """They share keys and tokens, by the database; a token that is revoked is so in each."""
+    database = database_of(processes.folder)
+    ann = new_user(processes.folder)
+    process = processes.start("--auth", "--workers=2", "--port=0", f"--database={database}")
+    target = address(process)
+    text = command("tokens", "create", ann, "--token-name=ci", f"--database={database}")
+    tokens = [None, text, signed_for(processes.folder, ann)]
+
+    async def reasons() -> set[tuple[str, ...]]:
+        """Call on several connections, which the workers share."""
+        found = set()
+        for _ in range(6):
+            answers = []
+            for token in tokens:
+                async with UserServiceClient(target, token=token) as client:
+                    answers.append(await reason(client, ann))
+            found.add(tuple(answers))
+        return found
+
+    assert asyncio.run(reasons()) == {("MISSING_CREDENTIALS", "", "")}
+    command("tokens", "revoke", text[4:20], f"--database={database}")
+    assert asyncio.run(reasons()) == {("MISSING_CREDENTIALS", "INVALID_TOKEN", "")}
+    stopped(process, signal.SIGTERM)
+
+
 def test_tokens_of_others_and_certificates(
     processes: Processes, authority: Authority, server_files: Files
 ) -> None:

@@ -130,7 +130,7 @@ def test_all_addresses(processes: Processes) -> None:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
         pytest.skip("no IPv6 here")
-    process = processes.start(*MEMORY, "--host=::")
+    process = processes.start(*MEMORY, "--host=::", "--allow-unauthenticated")
     named = address(process)
     assert named.startswith("[::]:")
     port = named.rpartition(":")[2]

@@ -24,12 +24,18 @@ from userservice import (
 )
 from userservice.rpc.middleware.metrics import ClientMetrics
 from userservice.rpc.middleware.tracing import ClientTracing
+from userservice.users.model import NewUser, Role
+from userservice.users.signing_keys import SigningKeys
+from userservice.users.storage.urls import open_repository
+
+SERVE = [sys.executable, "-m", "userservice", "serve"]
+DATABASE = "sqlite:///pure.db"
 
 
 async def call_everything(target: str) -> None:
-    """Call each method of the contract once, measured and traced."""
-    middleware = [ClientTracing(), ClientMetrics()]
-    async with UserServiceClient(target, middleware=middleware) as client:
+    """Call each method of the contract once, as an admin who has signed in; measured and traced."""
+    token, middleware = await admin_token(), [ClientTracing(), ClientMetrics()]
+    async with UserServiceClient(target, token=token, middleware=middleware) as client:
         request = CreateUserRequest(email="ann@example.com", name="Ann", password="longenough")
         ann = await client.create_user(request)
         assert await client.get_user(GetUserRequest(id=ann.id)) == ann
@@ -46,6 +52,17 @@ async def call_everything(target: str) -> None:
         async with client.chat([ChatMessage(sender_id="ann", text="hi")]) as lines:
             assert [line.text async for line in lines] == ["hi"]
         await client.delete_user(DeleteUserRequest(id=ann.id))
+
+
+async def admin_token() -> str:
+    """Make an admin in the database, and return a token as a sign-in gives it."""
+    repository = open_repository(DATABASE, lambda _changes: None)
+    [root] = await repository.create([NewUser("root@localhost.test", "Root", Role.ADMIN)])
+    assert root is not None
+    keys = SigningKeys(repository)
+    await keys.read()
+    await repository.close()
+    return keys.issue(root.id)
 
 
 def shared_objects(maps: str) -> set[str]:
@@ -68,10 +85,7 @@ def own_objects() -> set[str]:
 def main() -> None:
     """Serve in another process, call from this one, and look at both."""
     server = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "userservice", "serve", "--port=0", "--metrics-port=0"),
-            "--database=sqlite:///pure.db",
-        ],
+        [*SERVE, "--auth", "--port=0", "--metrics-port=0", f"--database={DATABASE}"],
         stdout=subprocess.PIPE,
         text=True,
     )
