@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from grpclib.const import Status
 from grpclib.events import SendRequest, listen
 
 import userservice
@@ -22,6 +23,8 @@ from userservice import (
     WatchUserRequest,
 )
 from userservice.rpc import TargetError, reply_metadata
+from userservice.rpc.client_call import ClientCall
+from userservice.rpc.middleware import ClientMiddleware, Outcome
 
 NOBODY = "1b4e28ba-2fa1-41d2-883f-0016d3cca427"
 
@@ -71,6 +74,19 @@ async def test_metadata_goes_with_every_call(address: str) -> None:
         {"x-app": "shop", "x-call": "2"},
         {"x-app": "shop", "x-call": "3"},
     ]
+
+
+async def test_middleware_sees_every_call(address: str) -> None:
+    """The caller's own."""
+    ends = []
+
+    class Ends(ClientMiddleware):
+        def ended(self, call: ClientCall, outcome: Outcome) -> None:
+            ends.append((call.method, outcome.status))
+
+    async with UserServiceClient(address, middleware=[Ends()]) as client:
+        await client.list_users(ListUsersRequest())
+    assert ends == [("/userservice.v1.UserService/ListUsers", Status.OK)]
 
 
 async def test_reply_metadata_can_be_read(client: UserServiceClient) -> None:

@@ -53,12 +53,24 @@ from userservice.rpc import (
     health,
     jwks,
     jwt,
+    middleware,
     public_keys,
     reflection,
     subject,
     testing,
 )
-from userservice.rpc.middleware import authentication, bearer
+from userservice.rpc.middleware import (
+    access_log,
+    authentication,
+    bearer,
+    concurrency_limit,
+    line_writer,
+    load_shedding,
+    metrics,
+    rate_limits,
+    rates,
+    tracing,
+)
 from userservice.users import (
     attempts,
     chat,
@@ -752,6 +764,8 @@ def test_every_status_is_in_the_reference() -> None:
     [
         *(userservice, rpc, channelz, details, health, reflection, testing),
         *(subject, jwt, public_keys, jwks, authentication, bearer),
+        *(middleware, access_log, line_writer, rates, rate_limits),
+        *(concurrency_limit, load_shedding, metrics, tracing),
     ],
     ids=lambda module: module.__name__,
 )

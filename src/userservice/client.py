@@ -1,7 +1,7 @@
 """The typed client: every method of the contract, as dataclasses in and out."""
 
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
@@ -20,6 +20,7 @@ from userservice._gen.userservice.v1 import (
 )
 from userservice.rpc import Channel, Encoding, Keepalive, Limits, ResponseStream, Stub, connect
 from userservice.rpc.limits import DEFAULT_LIMITS
+from userservice.rpc.middleware import ClientMiddleware
 from userservice.rpc.middleware.bearer import BearerToken
 
 _SERVICE = "/userservice.v1.UserService"
@@ -42,6 +43,7 @@ class UserServiceClient(Stub, UserServiceStub):
         tls_server_name: the name that its certificate is for, where the target has another.
         token: says who calls: it goes with every call that has no ``authorization`` of its own.
         allow_plaintext_token: whether it may go to other machines without TLS.
+        middleware: what sees every call, in its order.
 
     Raises:
         TargetError: the target is none of these.
@@ -61,11 +63,12 @@ class UserServiceClient(Stub, UserServiceStub):
         tls_server_name: str | None = None,
         token: str | None = None,
         allow_plaintext_token: bool = False,
+        middleware: Sequence[ClientMiddleware] = (),
     ) -> None:
-        middleware = []
         if token is not None:
             plaintext = allow_plaintext_token
-            middleware.append(BearerToken.to(target, tls, token, plaintext=plaintext))
+            bearer = BearerToken.to(target, tls, token, plaintext=plaintext)
+            middleware = [*middleware, bearer]
         channel = connect(
             target,
             keepalive=keepalive,

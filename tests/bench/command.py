@@ -19,7 +19,7 @@ from tests.bench import chart
 from tests.bench.bench import Bench
 from tests.bench.contract import ROOT
 from tests.bench.peers import PEERS, compile_contract
-from tests.bench.processes import BenchError, cores, run_to_end
+from tests.bench.processes import BenchError, cores, python_module, run_to_end
 from tests.bench.results import Results
 from tests.bench.workloads import WORKLOADS
 
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 ROUNDS, SECONDS, WARM_UP = 5, 1.0, 0.3
 QUICK_ROUNDS, QUICK_SECONDS = 1, 0.7
 QUICK = ("unary", "headers", "streaming", "client")
-CODEC = Path(__file__).with_name("codec.py")
-CODEC_S = 240.0
+# Programs that print what they found, and have no server.
+PARTS = ("codec", "middleware")
+PART_S = 240.0
 PACKAGES = (
     "betterproto2",
     "connectrpc",
@@ -53,7 +54,7 @@ class Choice:
     workloads: list[str]
     subjects: list[str]
     rounds: int
-    codec: bool
+    parts: list[str]
 
     def turns(self, server: str) -> Iterator[tuple[str, str]]:
         """Return what is measured while a server is up: workloads, and their subjects."""
@@ -95,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="WORKLOADS",
-        help=f"some of {', '.join(WORKLOADS)}, codec; with commas",
+        help=f"some of {', '.join([*WORKLOADS, *PARTS])}; with commas",
     )
     parser.add_argument(
         "--servers",
@@ -112,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _choice(options: argparse.Namespace) -> Choice:
     asked = [name for names in options.only for name in names.split(",")]
-    unknown = [name for name in asked if name not in WORKLOADS and name != "codec"]
+    unknown = [name for name in asked if name not in WORKLOADS and name not in PARTS]
     subjects = [name for name in options.servers.split(",") if name]
     known = {subject for workload in WORKLOADS.values() for subject in workload.subjects}
     unknown += [name for name in subjects if name not in known]
@@ -121,8 +122,9 @@ def _choice(options: argparse.Namespace) -> Choice:
     wanted = asked or (QUICK if options.quick else tuple(WORKLOADS))
     chosen = [name for name in WORKLOADS if name in wanted]
     rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
-    codec = "codec" in asked or not (asked or options.quick or subjects)
-    return Choice(chosen, subjects, rounds, codec)
+    everything = not (asked or options.quick or subjects)
+    parts = [name for name in PARTS if everything or name in asked]
+    return Choice(chosen, subjects, rounds, parts)
 
 
 def _run(options: argparse.Namespace) -> Results:
@@ -145,13 +147,14 @@ def _run(options: argparse.Namespace) -> Results:
         for turn in range(choice.rounds):
             for server in servers:
                 _measure(bench, choice, server, turn, results)
-        if choice.codec and CODEC.exists():
-            _progress("codec")
-            command = [sys.executable, "-m", "tests.bench.codec"]
+        for part in choice.parts:
+            _progress(part)
+            command = python_module(part)
             try:
-                results.codec = run_to_end(command, bench.environment, load_core, CODEC_S)
+                found = run_to_end(command, bench.environment, load_core, PART_S)
+                results.parts[part] = found
             except BenchError as error:
-                results.remarks.append(f"codec: {error}")
+                results.remarks.append(f"{part}: {error}")
     results.about["Time stolen"] = f"{stolen.share():.0%} of the processor, by other machines"
     return results
 

@@ -108,13 +108,13 @@ class Results:
         about: what it was measured with: names and values.
         values: for each workload, subject, and column the value of each round.
         remarks: what went wrong.
-        codec: what the benchmark of the codec printed.
+        parts: what the benchmarks without a server printed, by their names.
     """
 
     about: dict[str, str]
     values: dict[str, dict[str, dict[str, dict[int, float]]]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
-    codec: str = ""
+    parts: dict[str, str] = field(default_factory=dict)
 
     def add(self, workload: str, subject: str, turn: int, metrics: Metrics) -> None:
         """Keep what a round measured."""
@@ -145,7 +145,7 @@ class Results:
         return {
             "about": self.about,
             "values": self.values,
-            "codec": self.codec.splitlines(),
+            **{name: text.splitlines() for name, text in self.parts.items()},
             "remarks": self.remarks,
         }
 
@@ -171,8 +171,8 @@ class Results:
             ]
         for name in self.values:
             parts += [f"## {WORKLOADS[name].title}", self._workload(name)]
-        if self.codec:
-            parts += ["## Codec", f"```text\n{self.codec.strip()}\n```"]
+        for name, text in self.parts.items():
+            parts += [f"## {name.title()}", f"```text\n{text.strip()}\n```"]
         if self.remarks:
             parts += ["## Remarks", "\n".join(f"- {remark}" for remark in self.remarks)]
         return parts

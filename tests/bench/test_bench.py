@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.bench import chart, command, contract, headers, peers
+from tests.bench import chart, command, contract, headers, middleware, peers
 from tests.bench.check import Relay, WrongAnswerError, verify_all
 from tests.bench.load import IdleConnections, Plan, ask
 from tests.bench.processes import BenchError, Program, environment
@@ -159,6 +159,16 @@ def test_program_that_ends_is_reported(generated: Path) -> None:
     """A server that does not start is one line, and no traceback."""
     with pytest.raises(BenchError, match="did not start: ModuleNotFoundError"):
         Program([sys.executable, "-c", "import no_such_module"], generated / "log", {})
+
+
+async def test_every_middleware_has_a_cost() -> None:
+    """Each answers every call right, and is a line of the table."""
+    found = await middleware.costs(middleware.MIDDLEWARE, rounds=2, calls=middleware.TOGETHER)
+    assert all(cost > 0 for each in found.values() for cost in each)
+    head, *lines = middleware.table(found)
+    assert head.split() == ["us", "a", "call", "more", "min..max"]
+    assert [line[2:30].rstrip() for line in lines] == list(middleware.MIDDLEWARE)
+    assert lines[0].split()[2:] == ["0.0", "0.0..0.0"]
 
 
 def test_targets_have_verdicts() -> None:

@@ -24,6 +24,8 @@ from userservice import (
     UserServiceClient,
     WatchUserRequest,
 )
+from userservice.rpc.middleware.metrics import ClientMetrics
+from userservice.rpc.middleware.tracing import ClientTracing
 from userservice.users.model import NewUser, Role
 from userservice.users.passwords import PasswordHasher
 from userservice.users.storage.urls import open_repository
@@ -34,12 +36,13 @@ ADMIN, PASSWORD = "root@localhost.test", "longenough"
 
 
 async def call_everything(target: str) -> None:
-    """Call each method of the contract once, as an admin who has signed in."""
+    """Call each method of the contract once, as an admin who has signed in; measured and traced."""
     await make_admin()
     async with UserServiceClient(target) as client:
         credentials = SignInRequest(email=ADMIN, password=PASSWORD)
         session = await AuthServiceClient(client.channel).sign_in(credentials)
-    async with UserServiceClient(target, token=session.access_token) as client:
+    token, middleware = session.access_token, [ClientTracing(), ClientMetrics()]
+    async with UserServiceClient(target, token=token, middleware=middleware) as client:
         request = CreateUserRequest(email="ann@example.com", name="Ann", password="longenough")
         ann = await client.create_user(request)
         assert await client.get_user(GetUserRequest(id=ann.id)) == ann
@@ -77,7 +80,8 @@ def shared_objects(maps: str) -> set[str]:
 
 def own_objects() -> set[str]:
     """What an interpreter loads that imports the same of the standard library, and nothing else."""
-    importlib.import_module("userservice.app.cli.serve")  # what the server imports besides
+    for besides in ("app.cli.serve", "app.telemetry.meters"):  # of the server
+        importlib.import_module(f"userservice.{besides}")
     modules = sorted(name for name in sys.modules if name in sys.stdlib_module_names)
     program = f"import {', '.join(modules)}; print(open('/proc/self/maps').read())"
     bare = [sys.executable, "-I", "-S", "-W", "ignore", "-c", program]
@@ -87,7 +91,7 @@ def own_objects() -> set[str]:
 def main() -> None:
     """Serve in another process, call from this one, and look at both."""
     server = subprocess.Popen(
-        [*SERVE, "--auth", "--port=0", f"--database={DATABASE}"],
+        [*SERVE, "--auth", "--port=0", "--metrics-port=0", f"--database={DATABASE}"],
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -19,11 +19,13 @@ class Access:
 
     Args:
         services: what is served for it.
-        middleware: what sees every call, in its order.
+        authentication: the middleware that finds out who calls.
+        policy: the middleware that says whether they may.
     """
 
     services: tuple[Service, ...] = ()
-    middleware: tuple[Middleware, ...] = ()
+    authentication: tuple[Middleware, ...] = ()
+    policy: tuple[Middleware, ...] = ()
 
 
 EVERYBODY = Access()
@@ -60,6 +62,6 @@ async def access_of(
 
     sessions = Sessions(repository, hasher, auth.signing_keys, ended)
     try:
-        yield Access((AuthService(sessions),), (auth.middleware, authorization))
+        yield Access((AuthService(sessions),), (auth.middleware,), (authorization,))
     finally:
         await authorization.close()

@@ -3,8 +3,8 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, closing, contextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ import structlog
 
 from userservice.app import systemd
 from userservice.app.access import Access, access_of
+from userservice.app.access_log import AccessLogSettings, access_log
 from userservice.app.auth import (
     OF_THIS_MACHINE,
     Auth,
@@ -21,10 +22,16 @@ from userservice.app.auth import (
     require_authentication,
 )
 from userservice.app.listeners import ListenError, opened_sockets
+from userservice.app.own_middleware import MiddlewareError, load_middleware
+from userservice.app.rates import RateSettings, caller_limits
+from userservice.app.telemetry.settings import MetricsSettings, TelemetryError, TracingSettings
+from userservice.app.telemetry.told import Telemetry, telemetry
 from userservice.rpc import Encoding, Keepalive, Lifetime, Limits, Server, Service, stop_signals
 from userservice.rpc.health import OVERALL, Health, ServiceCheck, ServiceStatus, polled
 from userservice.rpc.lifetime import FOR_EVER, SERVER_KEEPALIVE
 from userservice.rpc.limits import DEFAULT_LIMITS
+from userservice.rpc.middleware import Middleware
+from userservice.rpc.middleware.rates import RateError
 from userservice.rpc.reflection import with_reflection
 from userservice.rpc.tls import ServerTls, TlsError
 from userservice.users.errors import StorageUnavailableError, StorageUnusableError
@@ -33,6 +40,7 @@ from userservice.users.model import Change
 from userservice.users.passwords import CORES, PasswordHasher
 from userservice.users.service import UserService
 from userservice.users.status import rpc_error
+from userservice.users.storage.observer import StorageObserver
 from userservice.users.storage.repository import UserRepository
 from userservice.users.storage.urls import Repository, open_repository
 from userservice.users.tokens import Tokens
@@ -87,7 +95,12 @@ class ServeSettings:
         compression: what replies are compressed with, where the client reads it.
         workers: how many processes serve.
         channelz: whether to serve channelz, which tells who asks the addresses of all peers.
+        metrics: where metrics are shown; None for nowhere.
+        tracing: which calls are traced, and where to; None for none.
         auth: who may call.
+        access_log: how calls are logged.
+        rates: how much callers may do.
+        middleware: the operator's own, as ``module:Class``.
     """
 
     host: str = "127.0.0.1"
@@ -103,7 +116,12 @@ class ServeSettings:
     compression: Encoding | None = None
     workers: int = 1
     channelz: bool = False
+    metrics: MetricsSettings | None = None
+    tracing: TracingSettings | None = None
     auth: AuthSettings = OF_THIS_MACHINE
+    access_log: AccessLogSettings = field(default_factory=AccessLogSettings)
+    rates: RateSettings = field(default_factory=RateSettings)
+    middleware: tuple[str, ...] = ()
 
 
 async def serve(settings: ServeSettings, ready: Callable[[Sequence[str]], None]) -> None:
@@ -181,19 +199,25 @@ async def wired_server(settings: ServeSettings, feed: ChangeFeed) -> AsyncIterat
         feed: carries revisions to watchers, and chat to the room.
 
     Raises:
-        ServeError: the database cannot be used.
+        ServeError: the database cannot be used, or metrics and traces cannot be had.
     """
-    async with _opened(settings.database, feed) as repository:
-        cores = max(1, CORES // settings.workers)
-        with closing(PasswordHasher(cores)) as hasher:
-            tokens = Tokens(await _secret(repository))
-            users = UserService(repository, feed, hasher, tokens)
-            async with (
-                _authenticated(settings, repository) as auth,
-                access_of(auth, repository, feed, hasher) as access,
-                _wired(users, repository, access, settings) as server,
-            ):
-                yield server
+    try:
+        async with (
+            telemetry(settings.metrics, settings.tracing) as told,
+            _opened(settings.database, feed, told.storage) as repository,
+        ):
+            cores = max(1, CORES // settings.workers)
+            with closing(PasswordHasher(cores)) as hasher:
+                tokens = Tokens(await _secret(repository))
+                users = UserService(repository, feed, hasher, tokens)
+                async with (
+                    _authenticated(settings, repository) as auth,
+                    access_of(auth, repository, feed, hasher) as access,
+                    _wired(users, repository, access, settings, told) as server,
+                ):
+                    yield server
+    except TelemetryError as error:
+        raise ServeError(str(error)) from error
 
 
 async def _secret(repository: UserRepository) -> bytes:
@@ -205,7 +229,9 @@ async def _secret(repository: UserRepository) -> bytes:
 
 
 @asynccontextmanager
-async def _opened(url: str, feed: ChangeFeed) -> AsyncIterator[Repository]:
+async def _opened(
+    url: str, feed: ChangeFeed, observer: StorageObserver | None
+) -> AsyncIterator[Repository]:
     """Open the database, and let the feed carry its changes."""
 
     def publish(changes: Sequence[Change]) -> None:
@@ -213,7 +239,7 @@ async def _opened(url: str, feed: ChangeFeed) -> AsyncIterator[Repository]:
             feed.publish(user_topic(change.user.id), change)
 
     try:
-        repository = open_repository(url, publish)
+        repository = open_repository(url, publish, observer)
     except StorageUnusableError as error:
         raise ServeError(str(error)) from error
     try:
@@ -224,7 +250,11 @@ async def _opened(url: str, feed: ChangeFeed) -> AsyncIterator[Repository]:
 
 @asynccontextmanager
 async def _wired(
-    users: UserService, repository: Repository, access: Access, settings: ServeSettings
+    users: UserService,
+    repository: Repository,
+    access: Access,
+    settings: ServeSettings,
+    told: Telemetry,
 ) -> AsyncIterator[Server]:
     """Wire the users with health, reflection, and what says who may call."""
 
@@ -246,20 +276,25 @@ async def _wired(
     channelz = _channelz() if settings.channelz else None
     if channelz is not None:
         services.append(channelz)
-    async with polled(database):
+    services = with_reflection(services)
+    async with (
+        _middleware(settings, services, access, told) as middleware,
+        polled(database),
+    ):
         server = Server(
-            with_reflection(services),
+            services,
             error_mapping=rpc_error,
             keepalive=settings.keepalive,
             lifetime=settings.lifetime,
             limits=settings.limits,
             compression=settings.compression,
-            middleware=access.middleware,
+            middleware=middleware,
         )
         if channelz is not None:
             channelz.add(server)
         try:
-            yield server
+            async with told.shown(server):
+                yield server
         finally:
             running.set(False)
             await asyncio.sleep(_NOTICE_S)
@@ -281,3 +316,24 @@ def _channelz() -> "Channelz":
     from userservice.rpc.channelz import Channelz  # noqa: PLC0415  # 20 ms, only where asked for
 
     return Channelz()
+
+
+@asynccontextmanager
+async def _middleware(
+    settings: ServeSettings, services: Sequence[Service], access: Access, told: Telemetry
+) -> AsyncIterator[Sequence[Middleware]]:
+    """Make the middleware, the outermost first.
+
+    Raises:
+        ServeError: there is none by a name, or it cannot be used with these services.
+    """
+    async with AsyncExitStack() as running:
+        try:
+            limits = await running.enter_async_context(caller_limits(settings.rates, services))
+            own = load_middleware(settings.middleware)
+        except (RateError, MiddlewareError) as error:
+            raise ServeError(str(error)) from error
+        calls = await running.enter_async_context(access_log(settings.access_log))
+        limited = (*limits.before, *access.authentication, *limits.after)
+        within = (*told.metrics(services), *limited, *access.policy, *own)
+        yield [*told.tracing(services), *calls, *within]

@@ -14,6 +14,7 @@ from multidict import MultiDict
 
 from userservice.rpc.errors import Metadata, RpcError
 from userservice.rpc.identity import Identity
+from userservice.rpc.request_id import request_id_of
 from userservice.rpc.target import host_and_port
 from userservice.wire.compression import Encoding
 
@@ -46,6 +47,10 @@ class ServedStream(Protocol):
         """Who the client is, as its certificate says."""
 
     @property
+    def user_agent(self) -> str | None:
+        """What the client's program calls itself."""
+
+    @property
     def call(self) -> "Call":
         """The call as its handler sees it."""
 
@@ -62,12 +67,13 @@ class ServedStream(Protocol):
 class Call:
     """One call being served."""
 
-    __slots__ = ("_initial", "_stream", "_trailing", "method", "subject")
+    __slots__ = ("_initial", "_request_id", "_stream", "_trailing", "method", "subject")
 
     def __init__(self, stream: ServedStream, method: str) -> None:
         self._stream = stream
         self._initial: Metadata | None = None
         self._trailing: Metadata | None = None
+        self._request_id: str | None = None
         self.method = method
         """The method's path, such as ``/userservice.v1.UserService/GetUser``."""
         self.subject: Subject | None = None
@@ -105,6 +111,18 @@ class Call:
         It is read once for a connection, and only where it is asked for.
         """
         return self._stream.identity
+
+    @property
+    def user_agent(self) -> str | None:
+        """What the client's program calls itself, as it says; None where it does not."""
+        return self._stream.user_agent
+
+    @property
+    def request_id(self) -> str:
+        """A name for the call: the client's ``x-request-id`` where that is one, or a new one."""
+        if self._request_id is None:
+            self._request_id = request_id_of(self.metadata)
+        return self._request_id
 
     @property
     def compression(self) -> Encoding | None:

@@ -7,7 +7,7 @@ from grpclib.metadata import Deadline
 from userservice.rpc.errors import Metadata
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)  # a call is equal to itself alone, and may be a key
 class ClientCall:
     """One call being made.
 

@@ -101,6 +101,8 @@ class Server(_seams.ServerFace):
             {path: Method.of(handler) for path, handler in self.methods.items()}
         )
         self._connections: set[ServerConnection] = set()
+        self.connections_made = self.connections_refused = 0
+        """How many there were in all; those refused were more than the limit allows."""
         self._all_ended = asyncio.Event()
         self._all_ended.set()
         self._draining = self._closing = False
@@ -140,6 +142,11 @@ class Server(_seams.ServerFace):
         """The addresses bound: ``host:port``, ``[v6]:port``, or ``unix:path``."""
         return [address_of(sock) for sock in self.sockets]
 
+    @property
+    def open_connections(self) -> int:
+        """How many connections there are now."""
+        return len(self._connections)
+
     def new_connection(self) -> ServerConnection:
         """Return what handles the next connection."""
         return self.connection_type(
@@ -154,12 +161,14 @@ class Server(_seams.ServerFace):
 
     def _made(self, connection: ServerConnection) -> None:
         self._connections.add(connection)
+        self.connections_made += 1
         self._all_ended.clear()
         if self._closing:
             connection.end_calls()
         elif self._draining:  # accepted just before the listening socket was closed
             connection.drain()
         elif len(self._connections) > self._limits.max_connections:
+            self.connections_refused += 1
             connection.turn_away()
 
     def _ended(self, connection: ServerConnection) -> None:

@@ -533,13 +533,14 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
             return None
         if outcome[0] is _OK and not self._has_reply:
             outcome = self._unexpected("the handler of %s sent no message")
+        if self._face.events.hears[SendTrailingMetadata]:
+            return outcome
         call = self._call
-        if (call is None or not call.has_trailing_metadata) and not self._face.events.hears[
-            SendTrailingMetadata
-        ]:
+        if call is None or not call.has_trailing_metadata:
             self._send_status(outcome, ())
-            return None
-        return outcome
+        else:
+            self._send_status(outcome, encode_metadata(call.trailing_metadata))
+        return None
 
     async def _serve_heard(self) -> None:
         """Run the handler, for those who want to hear of it."""

@@ -8,14 +8,20 @@ from pathlib import Path
 
 import click
 
+from userservice.app.access_log import AccessLogSettings
 from userservice.app.auth import AuthSettings
+from userservice.app.cli.access_log_options import access_log_options
 from userservice.app.cli.auth_options import auth_options
 from userservice.app.cli.database import database_option
 from userservice.app.cli.limits import Limit, LimitValue, limits_of
+from userservice.app.cli.rate_options import rate_options
 from userservice.app.cli.server_tls import server_tls_options
+from userservice.app.cli.telemetry_options import metrics_options, tracing_options
 from userservice.app.logs import LEVELS, LogFormat, configure_logs
+from userservice.app.rates import RateSettings
 from userservice.app.serve import ServeError, ServeSettings, TlsFiles
 from userservice.app.serve import serve as serve_users
+from userservice.app.telemetry.settings import MetricsSettings, TracingSettings
 from userservice.app.workers.supervisor import serve_with_workers
 from userservice.rpc import Encoding, Keepalive, Lifetime
 
@@ -187,6 +193,18 @@ class FileMode(click.ParamType[int]):
     show_envvar=True,
     help="Serve channelz: who asks is told of all connections, and the addresses of all clients.",
 )
+@metrics_options
+@tracing_options
+@access_log_options
+@rate_options
+@click.option(
+    "--middleware",
+    multiple=True,
+    envvar="USERSERVICE_MIDDLEWARE",
+    show_envvar=True,
+    metavar="MODULE:CLASS",
+    help="A middleware of your own, which sees every call; any number of times.",
+)
 def serve(
     host: str,
     port: int,
@@ -207,6 +225,11 @@ def serve(
     workers: int,
     limits: tuple[Limit, ...],
     channelz: bool,  # noqa: FBT001  # click passes it by its name
+    metrics: MetricsSettings | None,
+    tracing: TracingSettings | None,
+    access_log: AccessLogSettings,
+    rates: RateSettings,
+    middleware: tuple[str, ...],
 ) -> None:
     """Serve until SIGTERM or SIGINT; calls under way may end before it does, see --drain-timeout.
 
@@ -231,6 +254,11 @@ def serve(
         compression=None if compression is None else Encoding(compression),
         workers=workers,
         channelz=channelz,
+        metrics=metrics,
+        tracing=tracing,
+        access_log=access_log,
+        rates=rates,
+        middleware=middleware,
     )
     if workers == 1:
         serving = serve_users(settings, _announce)

@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -56,7 +56,13 @@ def run(start: Start, link: socket.socket, handed: socket.socket) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     start.configure_logs()
     structlog.contextvars.bind_contextvars(worker=start.number)
-    asyncio.run(_work(start.settings, link, handed))
+    asyncio.run(_work(_own_settings(start), link, handed))
+
+
+def _own_settings(start: Start) -> ServeSettings:
+    if start.settings.metrics is None:
+        return start.settings
+    return replace(start.settings, metrics=start.settings.metrics.of_worker(start.number))
 
 
 async def _work(settings: ServeSettings, link: socket.socket, handed: socket.socket) -> None:

@@ -8,8 +8,7 @@ import logging
 import time
 from collections.abc import Awaitable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from grpclib.const import Status
 
@@ -18,8 +17,7 @@ log = logging.getLogger(__name__)
 C_contra = TypeVar("C_contra", contravariant=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):  # a frozen dataclass takes 2 us to make, and there is one a call
     """How a call ended.
 
     Args:

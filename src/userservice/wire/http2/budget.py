@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from userservice.wire.bucket import TokenBucket
 from userservice.wire.http2.codes import TABLE_SIZE_DEFAULT, ErrorCode
 from userservice.wire.http2.errors import ProtocolError
 
@@ -43,7 +44,7 @@ class Budgets:
 DEFAULT_BUDGETS: Final = Budgets()
 
 
-class Budget:
+class Budget(TokenBucket):
     """What may still be spent on one kind of thing.
 
     Args:
@@ -53,15 +54,12 @@ class Budget:
         clock: tells the time, in seconds.
     """
 
-    __slots__ = ("_burst", "_clock", "_earned", "_left", "_per_s", "_since", "_what")
+    __slots__ = ("_clock", "_earned", "_what")
 
     def __init__(self, what: str, burst: float, per_s: float, clock: Callable[[], float]) -> None:
+        super().__init__(burst, per_s)
         self._what = what
-        self._burst = burst
-        self._per_s = per_s
         self._clock = clock
-        self._left = burst
-        self._since: float | None = None
         self._earned = 0.0
 
     def spend(self, earned: float = 0.0) -> None:
@@ -73,10 +71,6 @@ class Budget:
         Raises:
             ProtocolError: ENHANCE_YOUR_CALM; there is nothing left.
         """
-        now = self._clock()
-        since = now if self._since is None else self._since
-        left = self._left + (now - since) * self._per_s + earned - self._earned
-        self._left = min(left, self._burst) - 1
-        self._since, self._earned = now, earned
-        if self._left < 0:
+        more, self._earned = earned - self._earned, earned
+        if not self.take(self._clock(), more):
             raise ProtocolError(ErrorCode.ENHANCE_YOUR_CALM, f"too many {self._what}")
