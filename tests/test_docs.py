@@ -69,6 +69,8 @@ from userservice.users.errors import (
 )
 from userservice.users.status import rpc_error
 
+pytestmark = pytest.mark.once
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 

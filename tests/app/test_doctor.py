@@ -21,6 +21,8 @@ from userservice.app.doctor.findings import Finding, Mark, Step
 from userservice.rpc import Server
 from userservice.rpc.tls import ServerTls, client_context
 
+pytestmark = pytest.mark.once
+
 SHORT_S = 0.5  # for servers that never answer
 LONG_S = 10.0  # for all others, on a machine that is busy
 SERVING = b"\x08\x01"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import grpc
 import grpc.aio
+import pytest
 from tests.app.processes import PATIENCE_S, Processes, address
 
 from userservice import (
@@ -20,6 +21,8 @@ from userservice import (
     UserServiceClient,
 )
 from userservice.rpc import UnavailableError
+
+pytestmark = pytest.mark.once
 
 RESTARTS = 10
 CALLERS = 4  # of each kind, with one call under way each

@@ -17,9 +17,12 @@ from tests.faults.measure import Attackers, FaultyServer, Latencies, Outcome, pu
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="what a process uses is read from /proc"
-)
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.skipif(
+        not sys.platform.startswith("linux"), reason="what a process uses is read from /proc"
+    ),
+]
 
 # Catches a loop that stands still, and no busy machine.
 P99_MAX_MS = 1_000

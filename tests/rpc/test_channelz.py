@@ -273,11 +273,12 @@ async def test_a_call_whose_deadline_passes_has_failed(
     channelz: Channelz, inventory: InventoryClient
 ) -> None:
     """On both sides; one whose deadline has passed already never began."""
-    for timeout_s in (0.02, 0):
+    await inventory.get_stock(GetStockRequest(item="x"))  # there is a connection
+    for timeout_s in (0.3, 0):
         with pytest.raises(DeadlineExceededError):
             await inventory.get_stock(GetStockRequest(item="slow"), timeout=timeout_s)
-    await server_counts(channelz, 1, 0, 1)
-    assert calls(await only_channel(channelz)) == (1, 0, 1)
+    await server_counts(channelz, 2, 1, 1)
+    assert calls(await only_channel(channelz)) == (2, 1, 1)
 
 
 async def test_a_lost_connection_fails_its_calls_and_is_not_told_of(

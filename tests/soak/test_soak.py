@@ -11,6 +11,8 @@ from tests.interop.official import figures
 from tests.interop.official.figures import Figures
 from tests.soak.soak import TOLERANCE_KIB, report
 
+pytestmark = pytest.mark.once
+
 CALLS = 3000
 
 
