@@ -6,6 +6,7 @@ import json
 import signal
 import socket
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,11 +17,15 @@ from click.testing import CliRunner
 from joserfc import jwk, jwt
 from tests.app.processes import Processes, address, stopped
 from tests.certificates import Authority, Files
+from tests.rpc.test_jwt import AUDIENCE, ISSUER
+from tests.rpc.test_public_keys import KeyServer, entry, running_key_server
+from tests.rpc.test_public_keys import signed as signed_by
 
 from userservice import (
     ChatMessage,
     GetUserRequest,
     ListUsersRequest,
+    NotFoundError,
     UnauthenticatedError,
     UserServiceClient,
     WatchUserRequest,
@@ -30,14 +35,29 @@ from userservice._gen.grpc.health.v1 import HealthCheckRequest, HealthStub
 from userservice.app import listeners
 from userservice.app.auth import AuthError, AuthSettings, require_authentication
 from userservice.app.cli import userservice as command_line
-from userservice.app.serve import ServeError, ServeSettings, TlsFiles, listening_sockets
+from userservice.app.serve import (
+    ServeError,
+    ServeSettings,
+    TlsFiles,
+    listening_sockets,
+    running_server,
+)
 from userservice.rpc.details import ErrorInfo
+from userservice.users.errors import StorageUnavailableError
 from userservice.users.model import NewUser, Role
 from userservice.users.signing_keys import SigningKeys
+from userservice.users.storage.sqlite import SqliteRepository
 from userservice.users.storage.urls import open_repository
 
 MEMORY = ("--port=0", "--database=memory:")
 PATIENCE_S = 20
+
+
+@pytest.fixture
+def key_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[KeyServer]:
+    """A server of keys."""
+    with running_key_server(monkeypatch) as server:
+        yield server
 
 
 # Where nobody need say who calls
@@ -118,12 +138,9 @@ def enter(settings: ServeSettings) -> None:
 
 
 def test_a_server_that_is_open_to_all_does_not_start(processes: Processes) -> None:
-    """One line; with the option, or its variable, it does."""
+    """It says so in one line."""
     line = processes.refused("--host=0.0.0.0", *MEMORY)
     assert "whoever reaches 0.0.0.0:" in line
-    process = processes.start("--host=0.0.0.0", *MEMORY, USERSERVICE_ALLOW_UNAUTHENTICATED="1")
-    address(process)
-    stopped(process, signal.SIGTERM)
 
 
 def test_options_that_do_not_go_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -347,6 +364,32 @@ def test_tokens_of_others_and_certificates(
     signed_own = signed_for(processes.folder, ann)
     asyncio.run(call())
     stopped(process, signal.SIGTERM)
+
+
+async def test_keys_are_fetched_where_the_settings_say(key_server: KeyServer) -> None:
+    """In the same way, with an issuer's keys at a URL."""
+    key_server.publish(entry("ES256", "one"))
+    auth = AuthSettings(wanted=True, jwks_url=key_server.url, issuer=ISSUER, audience=AUDIENCE)
+    async with running_server(ServeSettings(port=0, database="memory:", auth=auth)) as server:
+        for key, expected in (("ES256", NotFoundError), ("RS256", UnauthenticatedError)):
+            token = signed_by(key, kid="one")
+            async with UserServiceClient(server.addresses[0], token=token) as client:
+                with pytest.raises(expected):
+                    await client.get_user(GetUserRequest(id=str(uuid.UUID(int=1))))
+    assert key_server.fetches == 1
+
+
+async def test_a_database_that_gives_no_key_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server does not start."""
+
+    async def fails(_: SqliteRepository) -> None:
+        raise StorageUnavailableError("gone")
+
+    monkeypatch.setattr(SqliteRepository, "signing_keys", fails)
+    auth = AuthSettings(wanted=True)
+    with pytest.raises(ServeError, match="the database cannot be used: gone"):
+        async with running_server(ServeSettings(port=0, database="memory:", auth=auth)):
+            pass
 
 
 # The command line

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -249,14 +249,23 @@ class KeyServer:
         self._http.server_close()
 
 
-@pytest.fixture
-def key_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[KeyServer]:
-    """A server of keys."""
+@contextmanager
+def running_key_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[KeyServer]:
+    """Run a server of keys, which no proxy is asked for."""
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     server = KeyServer()
-    yield server
-    server.stop()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def key_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[KeyServer]:
+    """A server of keys."""
+    with running_key_server(monkeypatch) as server:
+        yield server
 
 
 @pytest.fixture

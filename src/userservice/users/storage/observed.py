@@ -27,9 +27,9 @@ class ObservedSqliteRepository(SqliteRepository):
         self._observer = observer
         self._commit_s = 0.0  # of the last transaction; there is one at a time
 
-    async def _point(self, statement: str, key: str) -> tuple[Any, ...] | None:
+    async def _point(self, statement: str, *key: str) -> tuple[Any, ...] | None:
         with self._observer.around(Operation.POINT_READ):
-            return await super()._point(statement, key)
+            return await super()._point(statement, *key)
 
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with self._observer.around(Operation.READ):
