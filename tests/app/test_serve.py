@@ -117,6 +117,8 @@ def test_mistakes_are_one_line_and_status_2(processes: Processes) -> None:
     assert "--port" in processes.refused("--port=65536")
     assert "USERSERVICE_PORT" in processes.refused(USERSERVICE_PORT="http")
     assert "--log-level" in processes.refused("--log-level=loud")
+    assert "'nan' is no number" in processes.refused("--max-connection-age=nan")
+    assert "'nan' is no number" in processes.refused(USERSERVICE_DRAIN_TIMEOUT="nan")
     (processes.folder / "text.db").write_text("not a database, whatever its name says\n" * 9)
     assert "not a database" in processes.refused("--database=sqlite:///text.db")
     assert "no folder" in processes.refused("--database=sqlite:///no/where.db")

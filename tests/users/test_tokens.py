@@ -31,6 +31,19 @@ def test_a_tampered_token_is_refused(position: int, character: str) -> None:
             tokens.read_page(tampered, "", "")
 
 
+def test_another_spelling_of_a_token_is_refused() -> None:
+    """Python reads ``+`` like ``-``, and does not look at the last bits."""
+    tokens = Tokens(KEY)
+    texts = [tokens.resume(f"user {number}", number) for number in range(50)]
+    spelled = [text.replace("-", "+").replace("_", "/") for text in texts]
+    assert any(one != other for one, other in zip(texts, spelled, strict=True))
+    last_bits = [text[:-1] + chr(ord(text[-1]) + 1) for text in texts]
+    for number, text in enumerate([*spelled, *last_bits]):
+        if text not in texts:
+            with pytest.raises(TokenError):
+                tokens.read_resume(text, f"user {number % 50}")
+
+
 @pytest.mark.parametrize("text", ["x", "a.b", "MA==", "\x00", "é", "." * 10_000, "1" * 100_000])
 def test_what_is_no_token_is_refused(text: str) -> None:
     """Garbage of any size is an error, and nothing else."""

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from userservice.app.access_log import AccessLogSettings
+from userservice.app.cli.numbers import Number
 from userservice.app.logs import LogFormat
 from userservice.rpc.middleware.access_log import check_key
 
@@ -52,7 +53,7 @@ def access_log_options(command: Callable[..., None]) -> Callable[..., None]:
     @click.option(
         "--access-log-slow",
         "slow_s",
-        type=click.FloatRange(0),
+        type=Number(0),
         default=_DEFAULTS.slow_s,
         envvar="USERSERVICE_ACCESS_LOG_SLOW",
         show_default=True,

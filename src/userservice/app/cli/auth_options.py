@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 import click
 
 from userservice.app.auth import OF_THIS_MACHINE, AuthSettings
+from userservice.app.cli.numbers import Number
 from userservice.app.cli.roles import CertificateRole
 from userservice.app.cli.tls import with_options
 from userservice.users.model import Role
@@ -66,7 +67,7 @@ _OPTIONS = (
     click.option(
         "--jwt-leeway",
         "leeway_s",
-        type=click.FloatRange(0, 300),
+        type=Number(0, 300),
         default=OF_THIS_MACHINE.leeway_s,
         envvar="USERSERVICE_JWT_LEEWAY",
         show_default=True,

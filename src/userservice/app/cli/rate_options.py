@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from userservice.app.cli.numbers import Number
 from userservice.app.rates import RateSettings
 from userservice.rpc.middleware.rates import Rate, RateError, parse_rate
 
@@ -56,7 +57,7 @@ def rate_options(command: Callable[..., None]) -> Callable[..., None]:
     @click.option(
         "--max-loop-lag",
         "max_lag_s",
-        type=click.FloatRange(0, min_open=True),
+        type=Number(0, min_open=True),
         envvar="USERSERVICE_MAX_LOOP_LAG",
         show_envvar=True,
         metavar="SECONDS",

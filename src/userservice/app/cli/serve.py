@@ -14,6 +14,7 @@ from userservice.app.cli.access_log_options import access_log_options
 from userservice.app.cli.auth_options import auth_options
 from userservice.app.cli.database import database_option
 from userservice.app.cli.limits import Limit, LimitValue, limits_of
+from userservice.app.cli.numbers import Number
 from userservice.app.cli.rate_options import rate_options
 from userservice.app.cli.server_tls import server_tls_options
 from userservice.app.cli.telemetry_options import metrics_options, tracing_options
@@ -26,7 +27,7 @@ from userservice.app.workers.supervisor import serve_with_workers
 from userservice.rpc import Encoding, Keepalive, Lifetime
 
 _DEFAULTS = ServeSettings()
-_TIME = click.FloatRange(0, min_open=True)
+_TIME = Number(0, min_open=True)
 
 
 class FileMode(click.ParamType[int]):
@@ -111,7 +112,7 @@ class FileMode(click.ParamType[int]):
 @click.option(
     "--drain-timeout",
     "drain_timeout_s",
-    type=click.FloatRange(0),
+    type=Number(0),
     default=_DEFAULTS.drain_timeout_s,
     envvar="USERSERVICE_DRAIN_TIMEOUT",
     show_default=True,
@@ -131,7 +132,7 @@ class FileMode(click.ParamType[int]):
 @click.option(
     "--max-connection-age-grace",
     "age_grace_s",
-    type=click.FloatRange(0),
+    type=Number(0),
     envvar="USERSERVICE_MAX_CONNECTION_AGE_GRACE",
     show_envvar=True,
     metavar="SECONDS",

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from userservice.app.cli.numbers import Number
 from userservice.app.telemetry.settings import MetricsSettings, TracingSettings
 
 # OpenTelemetry's own, for every program of a machine; its exporter reads them.
@@ -72,7 +73,7 @@ def tracing_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )
     @click.option(
         "--trace-ratio",
-        type=click.FloatRange(0, 1),
+        type=Number(0, 1),
         envvar="USERSERVICE_TRACE_RATIO",
         show_envvar=True,
         metavar="RATIO",

@@ -72,7 +72,11 @@ class AnyMiddleware(Generic[C_contra]):
         """
 
     def ended(self, call: C_contra, outcome: Outcome) -> None:
-        """Hear how the call ended; it is too late to change that."""
+        """Hear how the call ended; it is too late to change that.
+
+        Every call has an end, also one that nobody began: that was refused further out, or
+        whose time was over.
+        """
 
 
 class Heard:
