@@ -1,6 +1,7 @@
 """Keepalive, both ways: who does not answer is gone, and who asks too often is sent away."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from grpclib.config import Configuration
@@ -37,6 +38,24 @@ async def test_a_client_that_vanished_is_found_out(serve: Serve, stock: Stock) -
     await peer.until(http2.PingReceived)
     fall_silent(peer)
     await until_lost(peer)
+
+
+async def test_a_client_that_reads_slowly_is_not_gone(stock: Stock) -> None:
+    """The ping stands behind what it has not read yet: as long as that shrinks, it is there."""
+    server = Server([stock], keepalive=Keepalive(interval_s=0.02, timeout_s=0.1))
+    peer, connection = Peer(http2.Role.CLIENT, enable_push=0), server.new_connection()
+    join(connection, peer)
+    peer.call("GetStock", GetStockRequest(item="slow"))
+    transport: Any = connection._transport
+    transport.unread = 1000
+    await peer.until(http2.PingReceived)
+    fall_silent(peer)
+    for unread in range(900, 0, -100):
+        transport.unread = unread
+        await asyncio.sleep(0.05)
+    assert not peer.lost
+    await until_lost(peer)
+    await server.drain(0)
 
 
 async def test_grpclib_s_own_settings_count_where_there_are_no_others(serve: Serve) -> None:

@@ -139,6 +139,7 @@ class Connection(asyncio.BufferedProtocol):
         """Whether the last larger message was of so many fields that the next goes to a thread."""
         self.sent_since_ping = False
         """Whether anything of a call was sent since the other side's last ping."""
+        self._unread_at_ping = 0
         self._keepalive = KeepaliveClock(keepalive, self.loop, self._ping, self._unanswered)
         self._flush_planned = False
         self._unsent = 0
@@ -266,10 +267,14 @@ class Connection(asyncio.BufferedProtocol):
 
     def _cut_off_who_does_not_read(self) -> None:
         """Close where what cannot wait, such as answers to pings, is not read either."""
-        unread = 0 if self._transport is None else self._transport.get_write_buffer_size()
-        if unread > self.limits.max_unread_bytes:
+        if self._unread > self.limits.max_unread_bytes:
             self.reason = "the other side does not read"
             self.abort()
+
+    @property
+    def _unread(self) -> int:
+        """What was written and not taken by the socket yet, in bytes."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def pause_writing(self) -> None:
         """Hold up who sends: the socket's buffer is full."""
@@ -396,9 +401,16 @@ class Connection(asyncio.BufferedProtocol):
             return False
         self.engine.ping(payload)
         self.plan_flush()
+        self._unread_at_ping = self._unread
         return True
 
     def _unanswered(self) -> None:
+        unread = self._unread
+        if unread < self._unread_at_ping:
+            # It reads: the ping stands behind what it has not read yet.
+            self._unread_at_ping = unread
+            self._keepalive.wait()
+            return
         self.reason = "the other side answers no pings"
         self.abort()
 

@@ -52,6 +52,10 @@ class KeepaliveClock:
             self._timeout = None
 
     def _ask(self) -> None:
-        if self._ping(_PAYLOAD) and self._timeout is None:
-            self._timeout = self._loop.call_later(self.settings.timeout_s, self._unanswered)
+        if self._timeout is None and self._ping(_PAYLOAD):
+            self.wait()
         self.start()
+
+    def wait(self) -> None:
+        """Wait for the answer, or wait again where it may still be on its way."""
+        self._timeout = self._loop.call_later(self.settings.timeout_s, self._unanswered)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,10 +79,8 @@ def _text(serializer: URLSafeSerializer, value: Any) -> str:
 
 def _read(serializer: URLSafeSerializer, text: str, source: str) -> Any:
     value = None
-    try:
+    with suppress(BadData):
         value = serializer.loads(text)
-    except BadData:
-        pass
     # Base64 has more than one spelling of the same bytes: only ours counts.
     if value is None or _text(serializer, value) != text:
         raise TokenError(f"is not valid: use the {source} as it came")
