@@ -40,6 +40,8 @@ class Kind(enum.IntEnum):
     """A connection that it took is gone."""
     DRAINING = 5
     """It takes no more; connections that it has not told of are not taken."""
+    FULL = 11
+    """It lives, and has no room now for the connections that it has not told of."""
 
     # From the supervisor to a worker.
     DRAIN = 6
