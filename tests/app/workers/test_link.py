@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from userservice.app.workers import link as link_module
 from userservice.app.workers.link import BODY_MAX, Kind, Link, LinkError, Message, Messages
+from userservice.users.chat import UNREAD_MAX
+from userservice.users.feed import Mailbox, Overflow
 
 messages = st.lists(st.builds(Message, st.sampled_from(Kind), st.binary(max_size=40)))
 
@@ -61,6 +63,53 @@ async def test_messages_cross_in_order_and_the_end_is_told() -> None:
     other.link.send(Message(Kind.READY).encoded())  # nobody is there; nothing happens
     other.link.close()
     await one.over.wait()
+
+
+async def test_who_listens_has_a_turn_before_a_burst_overflows_its_mailbox() -> None:
+    """However much is there to read at once, whoever takes what it gets loses nothing."""
+    here, there = socket.socketpair()
+    mailbox: Mailbox[bytes] = Mailbox(UNREAD_MAX, Overflow.DROP_OLDEST)
+    link = Link(lambda message: mailbox.put(message.body), mailbox.close)
+
+    async def listened() -> list[bytes]:
+        return [body async for body in mailbox]
+
+    listening = asyncio.create_task(listened())
+    await asyncio.sleep(0)  # it waits for the first one
+    await link.connect(here)
+    sent = [str(number).encode() for number in range(5_000)]
+    there.setblocking(False)
+    with there:
+        stream = b"".join(Message(Kind.ITEM, body).encoded() for body in sent)
+        await asyncio.get_running_loop().sock_sendall(there, stream)
+    assert await listening == sent
+
+
+async def test_what_was_received_is_told_before_the_end() -> None:
+    """Also where the end is noticed by sending, while much was not told yet."""
+    here, there = socket.socketpair()
+    one = End()
+    await one.link.connect(here)
+    with there:
+        there.sendall(b"".join([Message(Kind.TOOK).encoded()] * 1_000))
+        await one.messages.get()
+    one.link.send(Message(Kind.DRAIN).encoded())
+    await one.over.wait()
+    assert one.messages.qsize() == 999
+
+
+async def test_who_has_closed_its_end_is_told_nothing_more() -> None:
+    """What was received and not told is dropped: it does not listen any more."""
+    here, there = socket.socketpair()
+    one = End()
+    await one.link.connect(here)
+    with there:
+        there.sendall(b"".join([Message(Kind.MARK).encoded()] * 1_000))
+        await one.messages.get()
+        told = one.messages.qsize()
+        one.link.close()
+        await one.over.wait()
+    assert one.messages.qsize() == told < 999
 
 
 async def test_who_sends_no_messages_is_given_up() -> None:

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -394,14 +395,15 @@ def no_more_descriptors(pid: int) -> Iterator[None]:
     lowest_free = next(number for number in range(len(used) + 1) if number not in used)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free, limits[1]))
     yield
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+    with contextlib.suppress(ProcessLookupError):  # it has ended
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
 
 
 async def test_without_descriptors_calls_go_on(processes: Processes) -> None:
-    """New connections wait for the supervisor to have some; one that a worker cannot take ends."""
+    """New connections wait until there are some: of the supervisor, and of a worker."""
     process = start(processes, 2)
     target = address(process)
-    async with clients(target, 3) as (one, other, third):
+    async with clients(target, 4) as (one, other, third, fourth):
         ann = await one.create_user(ANN)
         request = GetUserRequest(id=ann.id)
         with no_more_descriptors(process.pid):
@@ -413,16 +415,26 @@ async def test_without_descriptors_calls_go_on(processes: Processes) -> None:
         with contextlib.ExitStack() as full:
             for pid in workers_of(process):
                 full.enter_context(no_more_descriptors(pid))
-            with pytest.raises(UnavailableError):
-                await third.get_user(request)
-            await one.get_user(request)
-        assert await third.get_user(request) == ann
-    process.send_signal(signal.SIGTERM)
+            waiting = asyncio.create_task(third.get_user(request))
+            for _ in range(20):
+                await one.get_user(request)
+            assert not waiting.done()
+        assert await waiting == ann
+        with contextlib.ExitStack() as full:
+            for pid in workers_of(process):
+                full.enter_context(no_more_descriptors(pid))
+            waiting = asyncio.create_task(fourth.get_user(request))
+            for _ in range(20):
+                await one.get_user(request)
+            process.send_signal(signal.SIGTERM)
+            with pytest.raises(UnavailableError):  # nobody has room, and nobody will take it
+                await waiting
     log = await ended(process)
+    assert [line for line in log if line["level"] == "error"] == []
     warnings = {str(line["event"]) for line in log if line["level"] == "warning"}
     assert warnings == {
         "no connection can be accepted for now: Too many open files",
-        "a connection is lost: there are too many open files",
+        "no connection can be taken for now",
     }
 
 
@@ -559,6 +571,72 @@ async def test_what_a_hung_worker_was_handed_another_one_takes(
             assert len({user.id for user in created}) == 4
         await until(lambda: hung.died)
         assert hung.ended_with == "SIGKILL"
+
+
+async def test_a_full_worker_is_not_taken_for_hung(
+    settings: ServeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it has no descriptor for what it was handed; it says that it lives."""
+    monkeypatch.setattr(process, "_HUNG_S", 1.0)
+    async with (
+        supervised(replace(settings, workers=1)) as (made, target),
+        clients(target, 2) as (one, other),
+    ):
+        await one.list_users(ListUsersRequest())
+        [full] = made._processes
+        assert full.pid is not None
+        with no_more_descriptors(full.pid):
+            waiting = asyncio.create_task(other.list_users(ListUsersRequest()))
+            await until(lambda: full.ledger.oldest is not None)
+            oldest = full.ledger.oldest
+            assert oldest is not None
+            await until(lambda: time.monotonic() > oldest.since + 1.5)
+            assert full.ledger.oldest is oldest
+        await waiting
+        await one.list_users(ListUsersRequest())
+        assert made._processes == {full}
+
+
+async def test_what_nobody_takes_any_more_is_closed_at_once(
+    settings: ServeSettings, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A stop finds all workers leaving: new clients are not held until the last call has ended."""
+    monkeypatch.setattr(supervisor, "_LEFT_ALONE_S", PATIENCE_S)
+    call_begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def users() -> AsyncIterator[CreateUserRequest]:
+        yield ANN
+        call_begun.set()
+        await go_on.wait()
+
+    async def closed_while_draining(made: Supervisor, connection: socket.socket) -> None:
+        try:
+            assert await asyncio.get_running_loop().sock_recv(connection, 1) == b""
+            assert len(made._processes) == 1
+            with socket.create_server(("127.0.0.1", 0)) as not_taken:
+                made.deal([not_taken])  # as a worker that leaves gives back
+                assert not_taken.fileno() < 0
+        finally:
+            go_on.set()
+
+    async with AsyncExitStack() as later:
+        async with supervised(replace(settings, workers=1, drain_timeout_s=5.0)) as (made, target):
+            [client] = await later.enter_async_context(clients(target, 1))
+            call = asyncio.create_task(client.batch_create_users(users()))
+            await call_begun.wait()
+            [leaver] = made._processes
+            assert leaver.pid is not None
+            os.kill(leaver.pid, signal.SIGTERM)
+            await leaver.left.wait()
+            host, port = target.split(":")
+            connection = socket.create_connection((host, int(port)), PATIENCE_S)
+            later.enter_context(connection)
+            connection.setblocking(False)
+            closed = asyncio.create_task(closed_while_draining(made, connection))
+        await closed
+        assert (await call).created_count == 1
+    # The worker was told to leave when it did so already.
+    assert "Traceback" not in "".join(capfd.readouterr())
 
 
 async def test_who_does_not_end_is_killed(

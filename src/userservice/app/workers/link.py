@@ -6,6 +6,7 @@ that does I/O.
 
 import asyncio
 import enum
+import itertools
 import socket
 import struct
 from collections.abc import Callable, Iterator
@@ -19,6 +20,10 @@ BODY_MAX: Final = 1 << 20
 
 UNREAD_MAX: Final = 64 << 20
 """Bytes that the other side may leave unread. Beyond, it is taken for hung."""
+
+TOLD_A_TURN: Final = 64
+"""Messages told in one turn of the event loop. Whoever listens to the feed has a turn before the
+next ones, or a burst that is here already would overflow every mailbox."""
 
 
 class Kind(enum.IntEnum):
@@ -35,6 +40,8 @@ class Kind(enum.IntEnum):
     """A connection that it took is gone."""
     DRAINING = 5
     """It takes no more; connections that it has not told of are not taken."""
+    FULL = 11
+    """It lives, and has no room now for the connections that it has not told of."""
 
     # From the supervisor to a worker.
     DRAIN = 6
@@ -110,6 +117,7 @@ class Link(asyncio.Protocol):
 
     def __init__(self, received: Callable[[Message], None], lost: Callable[[], None]) -> None:
         self._messages = Messages()
+        self._untold: Iterator[Message] | None = None
         self._received = received
         self._lost = lost
         self._loop = asyncio.get_running_loop()
@@ -142,8 +150,9 @@ class Link(asyncio.Protocol):
             self._transport.abort()
 
     def close(self) -> None:
-        """Send what is there, and close this end."""
+        """Send what is there, and close this end, which tells of nothing more."""
         self._flush()
+        self._untold = None
         if self._transport is not None:
             self._transport.close()
 
@@ -153,15 +162,33 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Tell of the messages that are whole now."""
+        self._untold = self._messages.feed(data)
+        self._tell(TOLD_A_TURN)
+
+    def _tell(self, most: int | None) -> None:
+        """Tell of so many, or of all. Others wait for their turn, and nothing is read before."""
+        if self._untold is None:
+            return
+        assert self._transport is not None
+        told = 0
         try:
-            for message in self._messages.feed(data):
+            for message in itertools.islice(self._untold, most):
                 self._received(message)
+                told += 1
         except LinkError:
-            assert self._transport is not None
+            self._untold = None
             self._transport.abort()
+            return
+        if told == most:
+            self._transport.pause_reading()
+            self._loop.call_soon(self._tell, most)
+        else:
+            self._untold = None
+            self._transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell that it is over."""
+        """Tell of what came before, and that it is over."""
         del exc
+        self._tell(None)
         self.closed.set()
         self._lost()

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import enum
+import math
 import multiprocessing
 import signal
 import socket
@@ -79,6 +80,7 @@ class WorkerProcess:
         self._loop = asyncio.get_running_loop()
         self._state = _State.STARTING
         self._ready_at: float | None = None
+        self._full_at = -math.inf
         self._link = Link(self._told, self._link_lost)
         self._handing: socket.socket | None = None
         self._process: SpawnProcess | None = None
@@ -172,7 +174,7 @@ class WorkerProcess:
         oldest = self.ledger.oldest
         if oldest is None:
             return
-        rest_s = oldest.since + _HUNG_S - self._loop.time()
+        rest_s = max(oldest.since, self._full_at) + _HUNG_S - self._loop.time()
         if rest_s > 0:
             self._alarm = self._loop.call_later(rest_s, self._look_for_oldest)
         else:
@@ -194,6 +196,8 @@ class WorkerProcess:
                 self._owner.deal()
             case Kind.CLOSED:
                 self.ledger.closed()
+            case Kind.FULL:
+                self._full_at = self._loop.time()
             case Kind.ITEM:
                 self._owner.publish(message.encoded())
             case Kind.MARK:

@@ -210,15 +210,19 @@ class Supervisor:
         else:
             # What comes now waits in the queues of the sockets.
             self._listening.pause()
-        if self._draining and not self._drained:
+        if self._draining:
             self._drain()
 
     def _drain(self) -> None:
         """Let every worker drain, once all that was accepted is handed over."""
         if self._waiting and any(process.takes for process in self._processes):
             return
-        self._drained = True
-        self._send_all(Message(Kind.DRAIN).encoded())
+        # Nobody will take these: their clients go elsewhere at once.
+        while self._waiting:
+            self._waiting.popleft().close()
+        if not self._drained:
+            self._drained = True
+            self._send_all(Message(Kind.DRAIN).encoded())
 
     def _takers(self) -> list[WorkerProcess]:
         return [process for process in self._processes if process.takes and process.ledger.has_room]

@@ -26,6 +26,10 @@ HELD_BACK: Final = frozenset({signal.SIGINT, signal.SIGTERM})
 
 _TAKEN_A_TURN: Final = 16
 
+# Until it is tried again, where the system has no room: much less than a worker may leave a
+# connection before it is taken for hung.
+_REST_S: Final = 0.25
+
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
@@ -75,6 +79,8 @@ class _Worker:
         self._handed = handed
         self._leaving = asyncio.Event()
         self._ends_now = False
+        self._has_room = True
+        self._resting: asyncio.TimerHandle | None = None
         self._server: Server | None = None
         self._link = Link(self._told, self._cut_off)
         self._feed = RelayedFeed(self)
@@ -138,7 +144,15 @@ class _Worker:
 
     def _take(self) -> bool:
         """Take the connections that are there; whether there may be more."""
+        if self._resting is not None or self._handed.fileno() < 0:
+            return False
         for _ in range(_TAKEN_A_TURN):
+            try:
+                # The kernel drops a descriptor that there is no room for: it is not asked for.
+                os.close(os.dup(self._handed.fileno()))
+            except OSError as error:
+                self._rest(error)
+                return False
             try:
                 # One byte came with each descriptor: none is read without the other.
                 said, descriptors, _flags, _address = socket.recv_fds(self._handed, 1, 1)
@@ -151,6 +165,7 @@ class _Worker:
                 return False
             self._send(Kind.TOOK)
             if descriptors:
+                self._has_room = True
                 connection = _Connection(descriptors[0], self._closed)
                 assert self._server is not None
                 self._server.take(connection)
@@ -159,10 +174,26 @@ class _Worker:
                 self._closed()
         return True
 
+    def _rest(self, error: OSError) -> None:
+        """Try again in a while: until then, what was handed over waits."""
+        if self._has_room:  # said once, until a connection is taken again
+            self._has_room = False
+            log.warning("no connection can be taken for now", reason=error.strerror)
+        self._send(Kind.FULL)
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._handed)
+        self._resting = loop.call_later(_REST_S, self._rested)
+
+    def _rested(self) -> None:
+        self._resting = None
+        asyncio.get_running_loop().add_reader(self._handed, self._take)
+
     def _closed(self) -> None:
         self._send(Kind.CLOSED)
 
     def _stop_taking(self) -> None:
+        if self._resting is not None:
+            self._resting.cancel()
         if self._handed.fileno() >= 0:
             asyncio.get_running_loop().remove_reader(self._handed)
             self._handed.close()
