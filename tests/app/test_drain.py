@@ -1,12 +1,13 @@
 """Stopping and restarting: what is under way ends well, and what never ends says where it was."""
 
 import asyncio
+import os
 import signal
 import subprocess
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.app.processes import PATIENCE_S, Processes, address
+from tests.app.processes import PATIENCE_S, Processes, address, stopped
 
 from userservice import (
     ChatMessage,
@@ -61,6 +62,41 @@ def test_calls_under_way_end_well(processes: Processes) -> None:
             await ended(process)
 
     asyncio.run(batch())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_terminal_that_is_gone_is_a_reason_to_stop(processes: Processes, workers: int) -> None:
+    """SIGHUP goes to every process of the terminal; nothing is left of the Unix socket."""
+    path = processes.folder / "users.sock"
+    processes.in_sessions = True
+    process = processes.start(
+        f"--unix={path}", "--database=sqlite:///drain.db", f"--workers={workers}"
+    )
+    address(process)
+    os.killpg(process.pid, signal.SIGHUP)
+    log = asyncio.run(ended(process))
+    assert "stopping" in log
+    assert "Traceback" not in log
+    assert not path.exists()
+
+
+def test_nohup_lets_it_outlive_the_terminal(processes: Processes) -> None:
+    """What its parent ignores stays ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = processes.start("--port=0", "--database=memory:")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    target = address(process)
+    process.send_signal(signal.SIGHUP)
+
+    async def call() -> None:
+        async with UserServiceClient(target) as client:
+            await client.list_users(ListUsersRequest())
+
+    asyncio.run(call())
+    _, log = stopped(process, signal.SIGTERM)
+    assert log.count("stopping") == 1
 
 
 async def refused(target: str) -> None:

@@ -34,7 +34,7 @@ def test_without_a_flag_it_serves_a_file_in_the_folder(processes: Processes) -> 
     stopped(process, signal.SIGTERM)
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_stops_it_cleanly(processes: Processes, signal_number: int) -> None:
     """Status 0, nothing more on standard output, no traceback; a caller in between is told."""
     process = processes.start("--port=0", "--log-format=json")

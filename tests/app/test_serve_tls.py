@@ -71,6 +71,25 @@ def test_options_that_cannot_be(arguments: tuple[str, ...], words: str) -> None:
     assert words in " ".join(outcome.output.split())
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_certificate_with_junk_behind_it_is_one_line(
+    processes: Processes, authority: Authority, workers: int
+) -> None:
+    """It names the file."""
+    good = authority.sign("good", "127.0.0.1")
+    junk = processes.folder / "junk.pem"
+    list_of_nothing = b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n"
+    junk.write_bytes(good.cert.read_bytes() + list_of_nothing)
+    line = processes.refused(
+        "--port=0",
+        "--database=sqlite:///junk.db",
+        f"--tls-cert={junk}",
+        f"--tls-key={good.key}",
+        f"--workers={workers}",
+    )
+    assert f"the certificate {junk} cannot be read as certificates" in line
+
+
 def test_the_variables_of_tls(
     processes: Processes,
     run: Callable[..., subprocess.CompletedProcess[str]],

@@ -159,3 +159,18 @@ def test_without_systemd_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     monkeypatch.delattr(socket, "socket")
     systemd.notify("READY=1")
+
+
+@pytest.mark.parametrize("usec", ["0", "²", "-1", ""])
+async def test_a_watchdog_without_a_time_hears_nothing(
+    monkeypatch: pytest.MonkeyPatch, usec: str
+) -> None:
+    """Neither does it take all of the processor, nor is it an error at the end."""
+    said: list[str] = []
+    monkeypatch.setattr(systemd, "notify", lambda *states: said.extend(states))
+    monkeypatch.setenv("WATCHDOG_USEC", usec)
+    monkeypatch.delenv("WATCHDOG_PID", raising=False)
+    async with systemd.announced("serving"):
+        for _ in range(5):
+            await asyncio.sleep(0)
+    assert "WATCHDOG=1" not in said

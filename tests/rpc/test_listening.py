@@ -146,6 +146,24 @@ async def test_closing_does_not_wait_for_descriptors(exhausted: Exhausted) -> No
     assert waits._resting == {}
 
 
+async def test_nothing_tries_again_on_a_closed_socket(
+    exhausted: Exhausted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where there is still no room for who waits."""
+    faults: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: faults.append(context))
+    monkeypatch.setattr(listening, "_REST_S", 0.01)
+    waits = Listening(lambda _: None)
+    waits.add(exhausted)
+    with socket.create_connection(exhausted.getsockname(), PATIENCE_S):
+        while not exhausted.tries:
+            await asyncio.sleep(0)
+        waits.close()
+    await asyncio.sleep(0.05)
+    assert faults == []
+
+
 async def test_a_connection_that_is_gone_already_is_let_go_by(exhausted: Exhausted) -> None:
     """Its error is not the listening socket's."""
     exhausted.fault = errno.ECONNABORTED

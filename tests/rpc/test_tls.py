@@ -10,10 +10,12 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.certificates import Authority, Files
+from tests.rpc.key_updates import KeyUpdates
 from tests.rpc.peers import Stock, kinds_of
 
 from inventory._gen.inventory.v1 import (
@@ -649,6 +651,51 @@ async def test_a_peer_that_breaks_tls_is_cut_off(
             with pytest.raises(UnavailableError, match=r"bad record mac|not accept"):
                 await call
         stock.go_on.set()
+
+
+def until_cut_off(address: str, context: ssl.SSLContext, log: Path, *, reads: bool) -> int:
+    """Ask for new keys, as often as the server lets one; return how often that was."""
+    host, _, port = address.rpartition(":")
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        sock.settimeout(PATIENCE_S)
+        sock.connect((host, int(port)))
+        asked = KeyUpdates(sock, context, log)
+        for count in range(20_000):
+            try:
+                sock.sendall(asked.record())
+                if reads and not sock.recv(65_536):
+                    return count
+            except ConnectionError:
+                return count
+    raise AssertionError("it may ask without end")
+
+
+async def test_who_asks_for_new_keys_and_does_not_read_is_cut_off(
+    stock: Stock, tls: ServerTls, trusting: ssl.SSLContext, tmp_path: Path
+) -> None:
+    """The answers are kept up to a limit: OpenSSL gives one to each."""
+    sock = socket.create_server(("127.0.0.1", 0))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)  # so that few are enough
+    server = Server([stock], limits=Limits(max_unread_bytes=16_384))
+    await server.listen([sock], tls)
+    async with server:
+        asked = await asyncio.to_thread(
+            until_cut_off, server.addresses[0], trusting, tmp_path / "secrets", reads=False
+        )
+        assert asked > 16_384 / 64
+
+
+async def test_asking_for_new_keys_brings_nothing(
+    stock: Stock, tls: ServerTls, trusting: ssl.SSLContext, tmp_path: Path
+) -> None:
+    """It counts as the frames do that bring nothing."""
+    limits = Limits(glitch_burst=20, glitches_per_s=1)
+    async with serving(stock, tls, limits=limits) as server:
+        asked = await asyncio.to_thread(
+            until_cut_off, server.addresses[0], trusting, tmp_path / "secrets", reads=True
+        )
+        assert 10 <= asked < 200
 
 
 # Certificates that change

@@ -1,5 +1,6 @@
 """Every mistake in a certificate, a key or an authority is one clear line."""
 
+import asyncio
 import datetime
 import logging
 import os
@@ -12,6 +13,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from tests.certificates import Authority, Files, encoded
 
 from userservice.rpc import ServerTls, TlsError, client_context
+from userservice.rpc import tls as tls_module
+
+JUNK = b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n"
 
 
 @pytest.fixture
@@ -98,6 +102,13 @@ def test_a_damaged_file(files: Files) -> None:
     assert "cannot be read as certificates" in fault(lambda: client_context(files.cert))
 
 
+def test_junk_behind_a_good_certificate(files: Files) -> None:
+    """The pair itself could be used; the file is not what its owner thinks it is."""
+    files.cert.write_bytes(files.cert.read_bytes() + JUNK)
+    line = fault(lambda: ServerTls(files.cert, files.key), files.key)
+    assert line.startswith(f"the certificate {files.cert} cannot be read as certificates: ")
+
+
 def test_a_key_of_another_certificate(files: Files, authority: Authority) -> None:
     """A usual mistake when they are renewed."""
     files.key.write_bytes(authority.sign("another", "127.0.0.1").key.read_bytes())
@@ -170,3 +181,39 @@ async def test_a_file_that_vanishes_is_said_once_and_waited_for(
     await tls.refresh()
     assert tls.context is not before
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        FileNotFoundError(2, "No such file or directory"),  # moved away while it is read
+        ssl.SSLError(9, "no certificate or crl found"),
+        RuntimeError("nobody thought of this"),
+    ],
+)
+async def test_whatever_goes_wrong_the_next_renewal_is_seen(
+    files: Files,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    fault: Exception,
+) -> None:
+    """It is said once, and the files are looked at all the same."""
+    tls = ServerTls(files.cert, files.key, check_s=0.005)
+    before, tries = tls.context, 0
+
+    def read(*_: object) -> str:
+        nonlocal tries
+        tries += 1
+        if tries <= 3:
+            raise fault
+        return ""
+
+    monkeypatch.setattr(tls_module, "_doubt", read)
+    watching = asyncio.create_task(tls.watch())
+    os.utime(files.cert, (1, 1))
+    async with asyncio.timeout(10):
+        while tls.context is before:
+            assert not watching.done()
+            await asyncio.sleep(0.005)
+    watching.cancel()
+    assert len([r for r in caplog.records if r.levelno >= logging.WARNING]) == 1

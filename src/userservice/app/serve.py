@@ -125,7 +125,7 @@ class ServeSettings:
 
 
 async def serve(settings: ServeSettings, ready: Callable[[Sequence[str]], None]) -> None:
-    """Serve until SIGTERM or SIGINT; then drain, until all calls are over or a second signal.
+    """Serve until SIGTERM, SIGINT or SIGHUP; then drain: until calls are over, or one more signal.
 
     Args:
         settings: how to serve.

@@ -35,7 +35,7 @@ def passed_sockets(environment: MutableMapping[str, str] = os.environ) -> list[s
     given = {name: environment.pop(f"LISTEN_{name}", "") for name in ("PID", "FDS", "FDNAMES")}
     if given["PID"] != str(os.getpid()):  # another process's, which let us inherit them
         return []
-    if not (given["FDS"].isascii() and given["FDS"].isdigit()):
+    if not _is_number(given["FDS"]):
         raise PassedSocketError(f"LISTEN_FDS is a number, not {given['FDS']!r}")
     count = int(given["FDS"])
     names = dict(enumerate(given["FDNAMES"].split(":")))
@@ -46,6 +46,10 @@ def passed_sockets(environment: MutableMapping[str, str] = os.environ) -> list[s
         ]
         passed.pop_all()
         return sockets
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def _listening(number: int, name: str) -> socket.socket:
@@ -106,7 +110,7 @@ async def announced(status: str) -> AsyncIterator[None]:
 
 async def _feed_watchdog() -> None:
     usec, pid = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", "")
-    if not usec.isdigit() or pid not in ("", str(os.getpid())):
+    if not _is_number(usec) or int(usec) == 0 or pid not in ("", str(os.getpid())):
         return
     while True:
         await asyncio.sleep(int(usec) / 2_000_000)  # twice as often, as sd_watchdog_enabled(3) says

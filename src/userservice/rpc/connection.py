@@ -259,6 +259,11 @@ class Connection(asyncio.BufferedProtocol):
         except http2.ProtocolError as error:
             self.give_up(error)
 
+    def tls_answered(self) -> None:
+        """Count what TLS was made to answer: a peer can ask for it without end, and not read."""
+        self.spend_glitch()
+        self._cut_off_who_does_not_read()
+
     def give_up(self, error: http2.ProtocolError) -> None:
         """Say what is wrong with the other side, and close."""
         if not self.closed:

@@ -115,11 +115,13 @@ class Listening:
         if self._has_room:  # said once, until a connection is accepted again
             self._has_room = False
             log.warning("no connection can be accepted for now: %s", error.strerror)
+        if sock not in self._sockets:  # it is about to be closed
+            return
         self._loop.remove_reader(sock)
         self._resting[sock] = self._loop.call_later(_REST_S, self._rested, sock)
 
     def _rested(self, sock: socket.socket) -> None:
-        del self._resting[sock]
+        self._resting.pop(sock, None)
         if not self._paused:
             self._loop.add_reader(sock, self._accept, sock)
 
@@ -128,11 +130,11 @@ class Listening:
         sockets, self._sockets = self._sockets, []
         for sock in sockets:
             self._loop.remove_reader(sock)
+            if sock in self._resting:
+                self._resting.pop(sock).cancel()
             for _ in range(_QUEUED_MAX):
                 if not self._take(sock):
                     break
-            if sock in self._resting:
-                self._resting.pop(sock).cancel()
             sock.close()
 
     async def wait_closed(self) -> None:

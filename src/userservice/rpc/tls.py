@@ -86,7 +86,11 @@ class ServerTls:
         """Read the files anew whenever they change, until it is cancelled."""
         while True:
             await asyncio.sleep(self._check_s)
-            await self.refresh()
+            try:
+                await self.refresh()
+            except Exception as error:  # without it, no later renewal would be seen
+                if self._is_news(error):
+                    log.exception("the certificate %s could not be read anew", self._cert)
 
     async def refresh(self) -> None:
         """Read the files anew if they changed."""
@@ -96,13 +100,17 @@ class ServerTls:
             return
         try:
             self.context = await asyncio.to_thread(self._read)
-        except TlsError as error:  # half written, perhaps: the next time may do
-            if str(error) != self._fault:
-                self._fault = str(error)
+        except (TlsError, OSError) as error:  # half written, perhaps: the next time may do
+            if self._is_news(error):
                 log.warning("%s; the certificate before it stays in use", error)
             return
         self._state, self._fault = state, ""
         log.info("the certificate %s was read anew", self._cert)
+
+    def _is_news(self, error: Exception) -> bool:
+        """Tell whether this was not said already: a fault stays until the files are mended."""
+        before, self._fault = self._fault, str(error)
+        return self._fault != before
 
 
 def client_context(
@@ -177,11 +185,15 @@ def _doubt(context: ssl.SSLContext, cert: Path) -> str:
     """Return what clients will have against a certificate, whoever has signed it.
 
     Python reads no certificate, but what another side showed in a handshake: so there is one.
+
+    Raises:
+        TlsError: the file cannot be read any more, or holds something else as well.
     """
     client_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client_context.check_hostname = False
     client_context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # it is its own authority here
-    client_context.load_verify_locations(cert)
+    # A file may have a good pair, and behind it what is no certificate.
+    _load_authorities(client_context, cert, "the certificate")
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = client_context.wrap_bio(to_client, to_server)
     server = context.wrap_bio(to_server, to_client, server_side=True)

@@ -32,6 +32,9 @@ class Wrapped(Protocol):
     def data_received(self, data: bytes) -> None:
         """Take what was received."""
 
+    def tls_answered(self) -> None:
+        """Hear that TLS itself answered the other side."""
+
     def pause_writing(self) -> None:
         """Hear that the socket's buffer is full."""
 
@@ -207,7 +210,10 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
             pieces.append(piece)
         if pieces:
             self.connection.data_received(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-        self._send()
+        if self._outgoing.pending:  # the answer to a KeyUpdate, or an alert
+            self._send()
+            if self._fault is None:
+                self.connection.tls_answered()
         if self._fault is not None:
             self.abort()
         elif ended:

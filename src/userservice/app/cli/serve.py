@@ -232,7 +232,7 @@ def serve(
     rates: RateSettings,
     middleware: tuple[str, ...],
 ) -> None:
-    """Serve until SIGTERM or SIGINT; calls under way may end before it does, see --drain-timeout.
+    """Serve until SIGTERM, SIGINT or SIGHUP; calls under way may end first, see --drain-timeout.
 
     A second signal ends it at once.
     """

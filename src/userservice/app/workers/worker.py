@@ -16,12 +16,13 @@ import structlog
 
 from userservice.app.serve import ServeError, ServeSettings, server_tls, wired_server
 from userservice.app.workers.link import Kind, Link, Message
+from userservice.rpc.signals import STOP_SIGNALS
 from userservice.users.relayed_feed import RelayedFeed
 
 if TYPE_CHECKING:
     from userservice.rpc import Server
 
-HELD_BACK: Final = frozenset({signal.SIGINT, signal.SIGTERM})
+HELD_BACK: Final = STOP_SIGNALS
 """Signals that wait until the worker listens to them; it is started with these blocked."""
 
 _TAKEN_A_TURN: Final = 16
@@ -56,8 +57,9 @@ def run(start: Start, link: socket.socket, handed: socket.socket) -> None:
         link: the worker's end of the link.
         handed: where connections come.
     """
-    # A terminal sends SIGINT to the supervisor as well, which says what to do.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A terminal sends SIGINT and SIGHUP to the supervisor as well, which says what to do.
+    for number in STOP_SIGNALS - {signal.SIGTERM}:
+        signal.signal(number, signal.SIG_IGN)
     start.configure_logs()
     structlog.contextvars.bind_contextvars(worker=start.number)
     asyncio.run(_work(_own_settings(start), link, handed))
