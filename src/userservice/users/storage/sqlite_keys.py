@@ -13,9 +13,8 @@ _COLUMNS: Final = (
 )
 _OF_OWNERS: Final = f"SELECT {_COLUMNS} FROM api_tokens JOIN users ON users.id = api_tokens.user_id"
 SELECT_TOKEN: Final = f"{_OF_OWNERS} WHERE api_tokens.id = ?"
-_SELECT_TOKENS: Final = (
-    f"{_OF_OWNERS} WHERE ?1 IS NULL OR user_id = ?1 ORDER BY api_tokens.created_at, api_tokens.id"
-)
+_OLDEST_FIRST: Final = "ORDER BY api_tokens.created_at, api_tokens.id"
+_SELECT_TOKENS: Final = f"{_OF_OWNERS} WHERE :owner IS NULL OR user_id = :owner {_OLDEST_FIRST}"
 _SELECT_KEYS: Final = (
     "SELECT generation, value, created_at, retired_at FROM signing_keys ORDER BY generation DESC"
 )
@@ -43,7 +42,7 @@ def add_token(writer: sqlite3.Connection, token: ApiToken) -> bool:
 
 def tokens(reader: sqlite3.Connection, user_id: str | None) -> list[ApiToken]:
     """Return the tokens of an owner, or all."""
-    return [token_of(row) for row in reader.execute(_SELECT_TOKENS, (user_id,)).fetchall()]
+    return [token_of(row) for row in reader.execute(_SELECT_TOKENS, {"owner": user_id}).fetchall()]
 
 
 def token_of(row: tuple[Any, ...]) -> ApiToken:
