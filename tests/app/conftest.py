@@ -208,9 +208,11 @@ def _read(screen: int) -> bytes:
 
 @pytest.fixture
 def processes(tmp_path: Path) -> Iterator[Processes]:
-    """Servers in a folder of their own."""
+    """Servers in a folder of their own; they hear SIGHUP, whoever started the tests."""
     made = Processes(tmp_path)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield made
+    signal.signal(signal.SIGHUP, before)
     for process in made.started:
         with process:
             process.kill()
