@@ -282,3 +282,11 @@ def test_quotes_are_what_a_shell_reads() -> None:
     """A line of plain words is; for people who cut it into pieces."""
     line = line_renderer(ACCESS, LogFormat.TEXT)("info", "call", {"a": "b c", "d": 1})
     assert shlex.split(line)[-2:] == ["a=b c", "d=1"]
+
+
+def test_a_line_is_what_json_makes_of_it() -> None:
+    """Text of any kind, and numbers, are in a line as Python's own encoder writes them."""
+    said = {"text": 'é "\\ \U0001f600 \x00', "whole": -3, "real": 0.125, "small": 1e-07}
+    line = line_renderer("bench", LogFormat.JSON)("info", "call", dict(said))
+    assert line == json.dumps(json.loads(line)) + "\n"
+    assert json.loads(line).items() >= said.items()

@@ -46,6 +46,7 @@ class Exchange:
         reply: the same of the reply.
         messages: how many messages are counted.
         fixed: how much of the reply never differs; None for all of it.
+        metadata: what the call brings with it.
     """
 
     method: str
@@ -53,6 +54,7 @@ class Exchange:
     reply: bytes
     messages: int = 1
     fixed: int | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
 
     @property
     def path(self) -> str:

@@ -198,6 +198,7 @@ class H2load:
             f"--data={body}",
             "--header=content-type: application/grpc",
             "--header=te: trailers",
+            *(f"--header={name}: {value}" for name, value in exchange.metadata),
             *options,
             f"http://127.0.0.1:{port}{exchange.path}",
         ]

@@ -27,7 +27,7 @@ _EMPTY_TABLE = b"\x20\x3f\xe1\x1f"
 _FIRST_DYNAMIC = 62
 
 
-def plain(path: str) -> bytes:
+def plain(path: str, metadata: tuple[tuple[str, str], ...] = ()) -> bytes:
     """Return a block that leaves the dynamic table alone."""
     block = b"\x83\x86"
     for name, value in (
@@ -35,6 +35,7 @@ def plain(path: str) -> bytes:
         (":authority", AUTHORITY),
         ("content-type", "application/grpc"),
         ("te", "trailers"),
+        *metadata,
     ):
         block += b"\x00" + _string(name) + _string(value)
     return block

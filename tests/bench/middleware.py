@@ -24,16 +24,9 @@ ROOT = Path(__file__).parents[2]
 if __name__ == "__main__":
     sys.path[0] = str(ROOT)
 
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans  # noqa: E402
-from opentelemetry.sdk.trace import TracerProvider  # noqa: E402
-from opentelemetry.sdk.trace.export import (  # noqa: E402
-    BatchSpanProcessor,
-    SpanExporter,
-    SpanExportResult,
-)
-from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio  # noqa: E402
 from tests.bench import contract  # noqa: E402  # needs the path
 from tests.bench.servers.betterproto_handlers import Constant  # noqa: E402  # likewise
+from tests.bench.servers.everything import tracer_provider  # noqa: E402  # likewise
 
 from userservice.app.logs import LogFormat, line_renderer  # noqa: E402  # likewise
 from userservice.rpc import Server  # noqa: E402  # likewise
@@ -52,8 +45,6 @@ from userservice.wire import http2  # noqa: E402  # likewise
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
-
-    from opentelemetry.sdk.trace import ReadableSpan
 
     from userservice.rpc.call import Call
     from userservice.rpc.middleware import Outcome
@@ -131,24 +122,11 @@ def tracing(ratio: float) -> Made:
 
     @asynccontextmanager
     async def made() -> AsyncIterator[Sequence[Middleware]]:
-        provider = TracerProvider(sampler=ParentBasedTraceIdRatio(ratio), shutdown_on_exit=False)
-        provider.add_span_processor(BatchSpanProcessor(Nowhere()))
+        provider = tracer_provider(ratio)
         yield [ServerTracing([Constant()], provider)]
         provider.shutdown()
 
     return made
-
-
-class Nowhere(SpanExporter):
-    """Makes of spans what a collector is sent, and sends it nowhere."""
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Encode the spans."""
-        encode_spans(spans).SerializeToString()
-        return SpanExportResult.SUCCESS
-
-    def shutdown(self) -> None:
-        """Do nothing: it holds nothing."""
 
 
 KEY = bytes(32)

@@ -59,6 +59,8 @@ PEERS = {
     "grpcio_aio": Peer("grpcio.aio", _constant("grpcio_aio"), "grpc"),
     "grpcio_threads": Peer("grpcio, threads", _constant("grpcio_threads"), "grpc"),
     "connect_pyvoy": Peer("connectrpc on pyvoy", _constant("connect_pyvoy"), "pyvoy"),
+    "ours_everything": Peer("userservice", _constant("ours_everything")),
+    "grpcio_aio_everything": Peer("grpcio.aio", _constant("grpcio_aio_everything"), "grpc"),
     "ours_sqlite": Peer("userservice", _ours_on_sqlite),
     "grpcio_aio_sqlite": Peer(
         "grpcio.aio",

@@ -77,6 +77,7 @@ TARGETS = (
         Target(f"The same with {name}'s headers, against grpcio.aio", "headers", column, AIO, 6)
         for name, column in (("grpcio", "grpcio"), ("grpc-go", "go"))
     ),
+    Target("With everything on, against grpcio.aio", "everything_on", "many", AIO, 5),
     Target("Unary 1 x 1, p50, against grpcio.aio", "unary", "one_p50", AIO, 1),
     *(
         Target(f"{label}, {size}, against grpcio.aio", "streaming", column, AIO, at_least)

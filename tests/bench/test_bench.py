@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import sys
+import time
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -15,6 +17,7 @@ from tests.bench.check import Relay, WrongAnswerError, verify_all
 from tests.bench.load import IdleConnections, Plan, ask
 from tests.bench.processes import BenchError, Program, environment
 from tests.bench.results import Results
+from tests.bench.servers.everything import token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +27,22 @@ CONNECTIONS, STREAMS = 2, 4
 SECONDS = 0.08
 RING = 3  # shorter than what is sent: it starts again
 SERVERS = ["ours", "bare_grpclib", "grpcio_aio"]
+EVERYTHING = ["ours_everything", "grpcio_aio_everything"]
+
+LINES_S = 5.0  # how long a line of a log may take, at most
+LOGGED = {
+    "event": "call",
+    "level": "info",
+    "method": contract.get_user().path,
+    "status": "OK",
+    "received": 1,
+    "received_bytes": len(contract.get_user().request) - 5,
+    "sent": 1,
+    "sent_bytes": len(contract.get_user().reply) - 5,
+    "request_id": "one-of-many",
+    "subject": contract.USER_ID,
+    "subject_kind": "user",
+}
 
 
 @pytest.fixture(scope="session")
@@ -122,6 +141,37 @@ def test_load_notices_wrong_status(servers: dict[str, Program], name: str) -> No
     unknown = replace(contract.get_user(), method="GetNobody")
     with pytest.raises(WrongAnswerError, match="grpc-status 12"):
         unary("go", unknown).run(servers[name].port, SECONDS)
+
+
+def everything_on(metadata: tuple[tuple[str, str], ...]) -> Plan:
+    """Return a load of calls with this metadata."""
+    exchange = contract.get_user()
+    block = headers.plain(exchange.path, metadata)
+    return Plan([[block]] * CONNECTIONS, [[exchange.request]] * CONNECTIONS, exchange, STREAMS)
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_everything_is_on(servers: dict[str, Program], name: str) -> None:
+    """Each call with a token is answered right, and has a line that says who made it."""
+    server = servers[name]
+    bearer = (("authorization", f"Bearer {token()}"), ("x-request-id", "one-of-many"))
+    assert everything_on(bearer).run(server.port, SECONDS).answers > CONNECTIONS
+    limit = time.monotonic() + LINES_S
+    while not (text := server.log.read_text()).endswith("\n"):
+        assert time.monotonic() < limit, "no line was written"
+        time.sleep(0.01)  # the lines are written a moment after the answers
+    entries = map(json.loads, text.splitlines())
+    entry = next(entry for entry in entries if entry["status"] == "OK")
+    assert entry.items() >= LOGGED.items()
+    assert {"duration_ms", "peer", "trace_id", "span_id", "timestamp"} <= set(entry)
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_everything_on_wants_a_token(servers: dict[str, Program], name: str) -> None:
+    """A call without a token, or with another, is refused."""
+    for metadata in ((), (("authorization", f"Bearer {token()}x"),)):
+        with pytest.raises(WrongAnswerError, match="grpc-status 16"):
+            everything_on(metadata).run(servers[name].port, SECONDS)
 
 
 def test_check_accepts_and_refuses(servers: dict[str, Program]) -> None:

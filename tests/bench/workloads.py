@@ -6,7 +6,7 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tests.bench import contract
@@ -15,6 +15,7 @@ from tests.bench.headers import plain
 from tests.bench.load import IdleConnections, Plan, ask
 from tests.bench.peers import PEERS
 from tests.bench.processes import BenchError, on_core
+from tests.bench.servers.everything import token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -98,6 +99,12 @@ def unary(bench: Bench, _subject: str, server: Program) -> Metrics:
     many = bench.check_and_measure(server, exchange, MANY)
     one = bench.check_and_measure(server, exchange, ONE)
     return many.metrics("many") | one.metrics("one")
+
+
+def everything_on(bench: Bench, _subject: str, server: Program) -> Metrics:
+    """The same with a token on each call, of servers with all middleware."""
+    exchange = replace(contract.get_user(), metadata=(("authorization", f"Bearer {token()}"),))
+    return bench.check_and_measure(server, exchange, MANY).metrics("many")
 
 
 def headers(bench: Bench, _subject: str, server: Program) -> Metrics:
@@ -284,6 +291,12 @@ WORKLOADS: dict[str, Workload] = {
             **_calls("one", "1 x 1"),
         },
         unary,
+    ),
+    "everything_on": _workload(
+        "Unary, constant handler, 8 x 8, with everything on",
+        {"ours": "ours_everything", "grpcio_aio": "grpcio_aio_everything"},
+        _calls("many", "8 x 8"),
+        everything_on,
     ),
     "headers": _workload(
         "Unary, constant handler, 8 x 8, with headers that change",

@@ -7,7 +7,7 @@ import os
 import re
 import select
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import structlog
@@ -99,7 +99,16 @@ def line_renderer(logger: str, log_format: LogFormat) -> Line:
     return json_line if log_format is LogFormat.JSON else text_line
 
 
-_to_json: Final = json.JSONEncoder().encode
+def _to_json(said: Mapping[str, Any]) -> str:
+    # What json's encoder makes of flat text and numbers; it builds itself anew for each line.
+    pairs = [
+        f'"{name}": {_quoted(value) if type(value) is str else value}'
+        for name, value in said.items()
+    ]
+    return f"{{{', '.join(pairs)}}}"
+
+
+_quoted: Final = json.encoder.encode_basestring_ascii
 
 
 def _text_value(value: Any) -> Any:
