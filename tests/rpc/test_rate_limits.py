@@ -29,6 +29,7 @@ from userservice.rpc.middleware.load_shedding import LATE_TURNS, LoadShedding
 from userservice.rpc.middleware.rate_limits import RateTable, SubjectRates, around_authentication
 from userservice.rpc.middleware.rates import Rate, RateError, parse_rate
 from userservice.rpc.subject import Subject, SubjectKind
+from userservice.rpc.target import host_and_port
 from userservice.rpc.testing import ChannelFor
 
 GET = "/inventory.v1.InventoryService/GetStock"
@@ -48,7 +49,7 @@ class Clock:
 
 def call_from(*address: Any, method: str = GET, subject: str | None = None) -> Call:
     """A call that came from this socket address."""
-    stream: Any = SimpleNamespace(peer=SimpleNamespace(addr=lambda: address or ""))
+    stream: Any = SimpleNamespace(peer_name=host_and_port(address) if address else "unix")
     call = Call(stream, method)
     if subject is not None:
         call.subject = Subject(subject, SubjectKind.USER, {})

@@ -9,13 +9,11 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
 from grpclib.metadata import Deadline
-from grpclib.protocol import Peer
 from multidict import MultiDict
 
 from userservice.rpc.errors import Metadata, RpcError
 from userservice.rpc.identity import Identity
 from userservice.rpc.request_id import request_id_of
-from userservice.rpc.target import host_and_port
 from userservice.wire.compression import Encoding
 
 if TYPE_CHECKING:
@@ -39,8 +37,8 @@ class ServedStream(Protocol):
         """When the call must be over, or None."""
 
     @property
-    def peer(self) -> Peer:
-        """The client's address and certificate."""
+    def peer_name(self) -> str:
+        """The client's address, as `Call.peer` has it."""
 
     @property
     def identity(self) -> Identity | None:
@@ -99,10 +97,7 @@ class Call:
     @property
     def peer(self) -> str:
         """The client's address: ``host:port``, ``[v6]:port``, or ``unix``."""
-        address: Any = self._stream.peer.addr()
-        if not isinstance(address, tuple):
-            return "unix"
-        return host_and_port(address)
+        return self._stream.peer_name
 
     @property
     def identity(self) -> Identity | None:

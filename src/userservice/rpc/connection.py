@@ -19,6 +19,7 @@ from userservice.rpc.identity import Identity
 from userservice.rpc.keepalive import KeepaliveClock
 from userservice.rpc.lifetime import Keepalive
 from userservice.rpc.limits import Limits
+from userservice.rpc.target import host_and_port
 from userservice.rpc.tls import NO_HTTP2, agreed
 from userservice.rpc.wakeup import Wakeup
 from userservice.wire import http2
@@ -394,6 +395,12 @@ class Connection(asyncio.BufferedProtocol):
         """The other side's address and certificate."""
         assert self._transport is not None
         return Peer(self._transport)
+
+    @cached_property
+    def peer_name(self) -> str:
+        """The other side's address: ``host:port``, ``[v6]:port``, or ``unix``."""
+        address: Any = self.peer.addr()
+        return host_and_port(address) if isinstance(address, tuple) else "unix"
 
     @cached_property
     def identity(self) -> Identity | None:

@@ -229,6 +229,11 @@ class ServerStream(Exchange, grpclib.server.Stream[Any, Any]):
         return self.connection.identity
 
     @property
+    def peer_name(self) -> str:
+        """The client's address."""
+        return self.connection.peer_name
+
+    @property
     def peer(self) -> Peer:  # type: ignore[override]  # an attribute there
         """The client's address and certificate."""
         if self._peer is None:
