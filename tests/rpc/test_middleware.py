@@ -382,3 +382,17 @@ async def test_a_call_can_be_ended_from_outside_of_its_handler(stock: Stock) -> 
         calls[1].end(PermissionDeniedError("it is over"))
         assert await client.get_stock(GetStockRequest(item="four")) == GetStockResponse(count=4)
     assert diary.outcomes[0].status is Status.PERMISSION_DENIED
+
+
+async def test_what_its_caller_handles_meanwhile_is_not_its_error(address: str) -> None:
+    """A call that succeeds while an exception is being handled has succeeded."""
+    diary = ClientDiary()
+    async with connect(address, middleware=[diary]) as channel:
+        client = InventoryClient(channel)
+        try:
+            int("no number")
+        except ValueError:
+            await client.get_stock(GetStockRequest(item="four"))
+            assert [line async for line in client.list_stock(ListStockRequest())]
+    assert diary.lines.count("ended OK") == 2
+    assert diary.lines.count("out") == 2

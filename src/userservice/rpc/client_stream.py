@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -552,11 +551,17 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
                     await self.recv_initial_metadata()
                 if not self._recv_trailing_metadata_done:
                     await self.recv_trailing_metadata()
-        finally:
-            self.release()
+        except BaseException as failure:
+            self.release(failure)
+            raise
+        self.release(error)
 
-    def release(self) -> None:
-        """Let go of everything; a call that is not over is cancelled."""
+    def release(self, error: BaseException | None = None) -> None:
+        """Let go of everything; a call that is not over is cancelled.
+
+        Args:
+            error: what the call is being left with.
+        """
         if self.deadline_at < math.inf:
             self._caller.deadlines.discard(self)
         if self._send_request_done:
@@ -565,10 +570,11 @@ class ClientStream(Exchange, grpclib.client.Stream[S, R]):
                 self._reset()
             self.connection.release(self, self.stream)
         if self._call is not None and self._caller.hooks is not None:
-            self._tell_end(self._caller.hooks, self._call)
+            self._tell_end(self._caller.hooks, self._call, error)
 
-    def _tell_end(self, hooks: "Hooks[ClientCall]", call: ClientCall) -> None:
-        error = sys.exception()  # what the call is being left with
+    def _tell_end(
+        self, hooks: "Hooks[ClientCall]", call: ClientCall, error: BaseException | None
+    ) -> None:
         if error is None:
             self._heard.within.close()
         else:

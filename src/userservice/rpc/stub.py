@@ -198,8 +198,10 @@ class Stub(ServiceStub):
             await call.send_message(request, end=True)
             response = await call.recv_message()
             await call.recv_trailing_metadata()
-        finally:
-            call.release()
+        except BaseException as error:
+            call.release(error)
+            raise
+        call.release()
         return _one(response)
 
     async def _stream_unary(

@@ -146,9 +146,9 @@ class CountedClientStream(_CountedExchange, ClientStream[Any, Any]):
         self._counts = True
         self._record.calls.start(time.time())
 
-    def release(self) -> None:
+    def release(self, error: BaseException | None = None) -> None:
         """Count its end."""
-        super().release()
+        super().release(error)
         if self._counts:
             self._counts = False
             self._record.calls.end(ok=self.succeeded)
