@@ -29,10 +29,11 @@ from userservice._gen.grpc.health.v1 import HealthCheckRequest, HealthStub
 from userservice.app import logs
 from userservice.app.access_log import AccessLogSettings, access_log
 from userservice.app.cli.serve import serve
+from userservice.app.errors import ServeError
 from userservice.app.logs import LogFormat, line_renderer
 from userservice.app.own_middleware import MiddlewareError, load_middleware
 from userservice.app.rates import RateSettings
-from userservice.app.serve import ServeError, ServeSettings, running_server
+from userservice.app.serve import ServeSettings, running_server
 from userservice.rpc import UnimplementedError
 from userservice.rpc.details import RetryInfo
 from userservice.rpc.middleware.access_log import clean

@@ -34,8 +34,8 @@ from userservice._gen.grpc.health.v1 import HealthCheckRequest, HealthStub
 from userservice.app import listeners
 from userservice.app.auth import AuthError, AuthSettings, require_authentication
 from userservice.app.cli import userservice as command_line
+from userservice.app.errors import ServeError
 from userservice.app.serve import (
-    ServeError,
     ServeSettings,
     TlsFiles,
     listening_sockets,

@@ -24,7 +24,8 @@ from structlog.testing import capture_logs
 from tests.app.processes import PATIENCE_S, Processes, address, stopped
 
 from userservice import CreateUserRequest, GetUserRequest, ListUsersRequest, UserServiceClient
-from userservice.app.serve import ServeError, ServeSettings, running_server
+from userservice.app.errors import ServeError
+from userservice.app.serve import ServeSettings, running_server
 from userservice.app.telemetry.lag import LoopLag
 from userservice.app.telemetry.page import metrics_page
 from userservice.app.telemetry.settings import MetricsSettings

@@ -29,7 +29,8 @@ from userservice import (
     WatchUserRequest,
 )
 from userservice.app.cli.serve import serve
-from userservice.app.serve import ServeError, ServeSettings, running_server
+from userservice.app.errors import ServeError
+from userservice.app.serve import ServeSettings, running_server
 from userservice.app.telemetry.settings import MetricsSettings, TracingSettings
 from userservice.rpc import NotFoundError
 from userservice.rpc.middleware.tracing import ClientTracing

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from userservice.app.errors import ServeError
 from userservice.rpc.middleware import Middleware
 from userservice.rpc.target import host_and_port
 from userservice.users import policy
@@ -24,7 +25,7 @@ LEEWAY_S: Final = 30.0
 _DOMAIN: Final = "userservice.v1"
 
 
-class AuthError(Exception):
+class AuthError(ServeError):
     """The server cannot start with these settings of authentication; the text is one line."""
 
 

@@ -9,7 +9,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from userservice.app.systemd import PassedSocketError, passed_sockets
+from userservice.app.errors import ServeError
+from userservice.app.systemd import passed_sockets
 from userservice.rpc.target import reason_of
 
 _BACKLOG: Final = 1_024  # connections that wait to be accepted; the system may allow fewer
@@ -22,7 +23,7 @@ _NOT_HERE: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 Address = tuple[socket.AddressFamily, str]
 
 
-class ListenError(Exception):
+class ListenError(ServeError):
     """An address cannot be listened on; the text is one line."""
 
 
@@ -42,12 +43,10 @@ def opened_sockets(
 
     Raises:
         ListenError: an address cannot be listened on.
+        PassedSocketError: what systemd passed on cannot be.
     """
     with ExitStack() as opened:
-        try:
-            sockets = passed_sockets()
-        except PassedSocketError as error:
-            raise ListenError(str(error)) from error
+        sockets = passed_sockets()
         if not sockets and unix is not None:
             sockets = [opened.enter_context(_unix_socket(unix, unix_mode))]
         elif not sockets:

@@ -4,10 +4,11 @@ import importlib
 import sys
 from collections.abc import Iterable
 
+from userservice.app.errors import ServeError
 from userservice.rpc.middleware import Middleware
 
 
-class MiddlewareError(Exception):
+class MiddlewareError(ServeError):
     """A name is not that of a middleware."""
 
 

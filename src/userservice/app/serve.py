@@ -15,16 +15,15 @@ from userservice.app.access import Access, access_of
 from userservice.app.access_log import AccessLogSettings, access_log
 from userservice.app.auth import (
     OF_THIS_MACHINE,
-    Auth,
-    AuthError,
     AuthSettings,
     authenticated,
     require_authentication,
 )
-from userservice.app.listeners import ListenError, opened_sockets
-from userservice.app.own_middleware import MiddlewareError, load_middleware
+from userservice.app.errors import ServeError
+from userservice.app.listeners import opened_sockets
+from userservice.app.own_middleware import load_middleware
 from userservice.app.rates import RateSettings, caller_limits
-from userservice.app.telemetry.settings import MetricsSettings, TelemetryError, TracingSettings
+from userservice.app.telemetry.settings import MetricsSettings, TracingSettings
 from userservice.app.telemetry.told import Telemetry, telemetry
 from userservice.rpc import Encoding, Keepalive, Lifetime, Limits, Server, Service, stop_signals
 from userservice.rpc.health import OVERALL, Health, ServiceCheck, ServiceStatus, polled
@@ -56,10 +55,6 @@ _CHECK_TIMEOUT_S = 3.0
 _NOTICE_S = 0.1
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
-
-
-class ServeError(Exception):
-    """The server cannot start with these settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,14 +161,9 @@ def listening_sockets(settings: ServeSettings) -> Iterator[Sequence[socket.socke
         ServeError: an address cannot be listened on, or whoever reaches it could do everything.
     """
     mutual_tls = settings.tls is not None and settings.tls.client_ca is not None
-    try:
-        with opened_sockets(
-            settings.host, settings.port, settings.unix, settings.unix_mode
-        ) as sockets:
-            require_authentication(sockets, settings.auth, mutual_tls=mutual_tls)
-            yield sockets
-    except (ListenError, AuthError) as error:
-        raise ServeError(str(error)) from error
+    with opened_sockets(settings.host, settings.port, settings.unix, settings.unix_mode) as sockets:
+        require_authentication(sockets, settings.auth, mutual_tls=mutual_tls)
+        yield sockets
 
 
 def server_tls(settings: ServeSettings) -> ServerTls | None:
@@ -201,23 +191,20 @@ async def wired_server(settings: ServeSettings, feed: ChangeFeed) -> AsyncIterat
     Raises:
         ServeError: the database cannot be used, or metrics and traces cannot be had.
     """
-    try:
-        async with (
-            telemetry(settings.metrics, settings.tracing) as told,
-            _opened(settings.database, feed, told.storage) as repository,
-        ):
-            cores = max(1, CORES // settings.workers)
-            with closing(PasswordHasher(cores)) as hasher:
-                tokens = Tokens(await _secret(repository))
-                users = UserService(repository, feed, hasher, tokens)
-                async with (
-                    _authenticated(settings, repository) as auth,
-                    access_of(auth, repository, feed, hasher) as access,
-                    _wired(users, repository, access, settings, told) as server,
-                ):
-                    yield server
-    except TelemetryError as error:
-        raise ServeError(str(error)) from error
+    async with (
+        telemetry(settings.metrics, settings.tracing) as told,
+        _opened(settings.database, feed, told.storage) as repository,
+    ):
+        cores = max(1, CORES // settings.workers)
+        with closing(PasswordHasher(cores)) as hasher:
+            tokens = Tokens(await _secret(repository))
+            users = UserService(repository, feed, hasher, tokens)
+            async with (
+                authenticated(settings.auth, repository) as auth,
+                access_of(auth, repository, feed, hasher) as access,
+                _wired(users, repository, access, settings, told) as server,
+            ):
+                yield server
 
 
 async def _secret(repository: UserRepository) -> bytes:
@@ -301,17 +288,6 @@ async def _wired(
             await server.drain(settings.drain_timeout_s)
 
 
-@asynccontextmanager
-async def _authenticated(
-    settings: ServeSettings, repository: Repository
-) -> AsyncIterator[Auth | None]:
-    try:
-        async with authenticated(settings.auth, repository) as auth:
-            yield auth
-    except AuthError as error:
-        raise ServeError(str(error)) from error
-
-
 def _channelz() -> "Channelz":
     from userservice.rpc.channelz import Channelz  # noqa: PLC0415  # 20 ms, only where asked for
 
@@ -330,9 +306,9 @@ async def _middleware(
     async with AsyncExitStack() as running:
         try:
             limits = await running.enter_async_context(caller_limits(settings.rates, services))
-            own = load_middleware(settings.middleware)
-        except (RateError, MiddlewareError) as error:
+        except RateError as error:
             raise ServeError(str(error)) from error
+        own = load_middleware(settings.middleware)
         calls = await running.enter_async_context(access_log(settings.access_log))
         limited = (*limits.before, *access.authentication, *limits.after)
         within = (*told.metrics(services), *limited, *access.policy, *own)

@@ -13,6 +13,8 @@ from typing import Final
 
 import structlog
 
+from userservice.app.errors import ServeError
+
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 _FIRST: Final = 3  # the number of the first socket that is passed on
@@ -20,7 +22,7 @@ _FAMILIES: Final = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 _SEND_S: Final = 1.0  # as long as systemd may take to have room for a datagram
 
 
-class PassedSocketError(ValueError):
+class PassedSocketError(ServeError, ValueError):
     """What was passed on cannot be served; the text is one line."""
 
 

@@ -39,7 +39,8 @@ from userservice import (
     WatchUserRequest,
 )
 from userservice.app.cli import userservice as command_line
-from userservice.app.serve import ServeError, ServeSettings
+from userservice.app.errors import ServeError
+from userservice.app.serve import ServeSettings
 from userservice.app.workers import link, process, supervisor
 from userservice.app.workers.process import WorkerProcess
 from userservice.app.workers.supervisor import Supervisor

@@ -18,9 +18,10 @@ from userservice.app.cli.numbers import Number
 from userservice.app.cli.rate_options import rate_options
 from userservice.app.cli.server_tls import server_tls_options
 from userservice.app.cli.telemetry_options import metrics_options, tracing_options
+from userservice.app.errors import ServeError
 from userservice.app.logs import LEVELS, LogFormat, configure_logs
 from userservice.app.rates import RateSettings
-from userservice.app.serve import ServeError, ServeSettings, TlsFiles
+from userservice.app.serve import ServeSettings, TlsFiles
 from userservice.app.serve import serve as serve_users
 from userservice.app.telemetry.settings import MetricsSettings, TracingSettings
 from userservice.app.workers.supervisor import serve_with_workers

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass, replace
 
+from userservice.app.errors import ServeError
 
-class TelemetryError(Exception):
+
+class TelemetryError(ServeError):
     """What was asked for cannot be had."""
 
 

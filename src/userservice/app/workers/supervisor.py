@@ -14,7 +14,8 @@ from typing import Final
 import structlog
 
 from userservice.app import systemd
-from userservice.app.serve import ServeError, ServeSettings, listening_sockets
+from userservice.app.errors import ServeError
+from userservice.app.serve import ServeSettings, listening_sockets
 from userservice.app.workers.link import Kind, Message
 from userservice.app.workers.process import WorkerProcess
 from userservice.app.workers.restarts import Backoff

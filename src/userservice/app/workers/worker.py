@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from userservice.app.serve import ServeError, ServeSettings, server_tls, wired_server
+from userservice.app.errors import ServeError
+from userservice.app.serve import ServeSettings, server_tls, wired_server
 from userservice.app.workers.link import Kind, Link, Message
 from userservice.rpc.signals import STOP_SIGNALS
 from userservice.users.relayed_feed import RelayedFeed
