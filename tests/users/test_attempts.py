@@ -2,7 +2,8 @@
 
 import pytest
 
-from userservice.users.attempts import Allowance, Attempts, peer_key
+from userservice.rpc.middleware.callers import network_of
+from userservice.users.attempts import Allowance, Attempts
 
 
 class Clock:
@@ -76,4 +77,4 @@ def test_only_so_many_keys_are_kept() -> None:
 )
 def test_an_address_counts_as_what_one_host_has(peer: str, key: str | None) -> None:
     """All of a /64; one IPv4 address however it is written; a Unix socket has none."""
-    assert peer_key(peer) == key
+    assert network_of(peer) == key

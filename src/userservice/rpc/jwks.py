@@ -5,7 +5,6 @@ token names one that is not there; never more often than once in a while.
 """
 
 import asyncio
-import ipaddress
 import logging
 import ssl
 import time
@@ -18,7 +17,7 @@ from urllib.parse import urlsplit
 from userservice.rpc.handshake import fault_of
 from userservice.rpc.jwt import Keys, VerifyingKey
 from userservice.rpc.public_keys import PublicKeyError, read_jwks, require_cryptography
-from userservice.rpc.target import reason_of
+from userservice.rpc.target import is_loopback, reason_of
 
 __all__ = [
     "JwksKeys",
@@ -127,16 +126,9 @@ def _check_url(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme == "https" and parts.hostname:
         return
-    if parts.scheme == "http" and _is_loopback(parts.hostname or ""):
+    if parts.scheme == "http" and is_loopback(parts.hostname or ""):
         return
     raise JwksUrlError("keys are fetched by https only; by http from this machine")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

@@ -49,14 +49,16 @@ def stays_here(text: str) -> bool:
     Raises:
         TargetError: the text names no target.
     """
-    target = parse_target(text)
-    host = target.host
-    if host is None or host == "localhost":
-        return True
+    host = parse_target(text).host
+    return host is None or is_loopback(host)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine, by its name or address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return False
+        return host == "localhost"
 
 
 def host_and_port(name: tuple[Any, ...]) -> str:

@@ -1,6 +1,5 @@
 """How often somebody may try: buckets of attempts that fill again, in bounded memory."""
 
-import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -65,21 +64,3 @@ class Attempts:
     def forget(self, key: str) -> None:
         """Give all attempts of a key back."""
         self._full_at.pop(key, None)
-
-
-def peer_key(peer: str) -> str | None:
-    """Return what the attempts of a client's address are counted by; None for a Unix socket.
-
-    One host has a whole /64 of IPv6, and may take any address of it. On a Unix socket all
-    have the same address: permissions of the file say who they are.
-    """
-    host, _, _port = peer.rpartition(":")
-    try:
-        address = ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        return None
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
-        return str(ipaddress.ip_network((int(address), 64), strict=False))
-    return str(address)

@@ -18,8 +18,9 @@ from typing import Any, Final, Protocol
 
 import structlog
 
+from userservice.rpc.middleware.callers import network_of
 from userservice.users import rules
-from userservice.users.attempts import Allowance, Attempts, peer_key
+from userservice.users.attempts import Allowance, Attempts
 from userservice.users.errors import (
     SessionEndedError,
     SignInFailedError,
@@ -208,7 +209,7 @@ class Sessions:
             TooManyAttemptsError: somebody tries too often.
             SignInFailedError: it is wrong.
         """
-        email_key, host = rules.email_key(email), peer_key(peer)
+        email_key, host = rules.email_key(email), network_of(peer)
         wait_s = self._by_email.wait_s(email_key)
         if host is not None:
             wait_s = max(wait_s, self._by_peer.wait_s(host))

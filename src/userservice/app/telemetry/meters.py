@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager
 from importlib.metadata import version
 from types import TracebackType
+from typing import Final
 
 import structlog
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -16,10 +17,10 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from userservice.app.telemetry.lag import LoopLag
 from userservice.app.telemetry.page import metrics_page
 from userservice.app.telemetry.settings import MetricsSettings
 from userservice.rpc import Server
+from userservice.rpc.loop_lag import measured_lag
 from userservice.rpc.middleware import Middleware
 from userservice.rpc.middleware.histogram import (
     COUNT_BOUNDS,
@@ -30,6 +31,8 @@ from userservice.rpc.middleware.histogram import (
 from userservice.rpc.middleware.metrics import ServerMetrics
 from userservice.rpc.server import Service
 from userservice.users.storage.observer import Commit, Operation, StorageObserver
+
+_LAG_EVERY_S: Final = 0.1
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -63,9 +66,11 @@ class Meters:
         Raises:
             TelemetryError: the address cannot be listened on.
         """
-        lag = LoopLag()
+        # A pause of the loop is noted as often as it is long: the share of a bucket is the share
+        # of the time in which whatever comes has to wait so long.
+        lag = Histogram(LATENCY_BOUNDS)
         self._registry.register(_Process(server, lag))
-        with lag.watched():
+        with measured_lag(_LAG_EVERY_S, lag.observe):
             async with metrics_page(
                 self._registry, self._settings.host, self._settings.port
             ) as addresses:
@@ -76,7 +81,7 @@ class Meters:
 class _Process(Collector):
     """The server's connections, the event loop, and what program this is."""
 
-    def __init__(self, server: Server, lag: LoopLag) -> None:
+    def __init__(self, server: Server, lag: Histogram) -> None:
         self._server = server
         self._lag = lag
         self._version = version("userservice")
@@ -100,7 +105,7 @@ class _Process(Collector):
             "userservice_loop_lag_seconds",
             "How much later than it should a timer fires on the event loop.",
             [],
-            lambda: [([], self._lag.histogram)],
+            lambda: [([], self._lag)],
         )
 
 

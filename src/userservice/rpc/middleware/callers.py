@@ -22,8 +22,17 @@ def caller_of(call: Call) -> str:
 
 def address_of(call: Call) -> str:
     """Return the address that a call came from, without the port; of IPv6, the network's."""
-    host = call.peer.rpartition(":")[0]
-    return _network(host) if host.startswith("[") else host or "unix"
+    return network_of(call.peer) or "unix"
+
+
+def network_of(peer: str) -> str | None:
+    """Return what a client's address is counted by; None for a Unix socket.
+
+    One host has a whole /64 of IPv6, and may take any address of it. On a Unix socket all
+    have the same address: permissions of the file say who they are.
+    """
+    host = peer.rpartition(":")[0]
+    return _network(host) if host.startswith("[") else host or None
 
 
 @lru_cache(4_096)  # reading an address takes 5 us

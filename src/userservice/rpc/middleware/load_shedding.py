@@ -4,7 +4,6 @@ A loop that comes 0.2 s late answers nobody sooner than that, and each call that
 later. Calls under way go on; one that is refused takes 34 microseconds, whatever its handler would.
 """
 
-import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ from typing import Final
 from userservice.rpc.call import Call
 from userservice.rpc.details import ErrorInfo, RetryInfo
 from userservice.rpc.errors import UnavailableError
+from userservice.rpc.loop_lag import measured_lag
 from userservice.rpc.middleware import Middleware
 from userservice.rpc.middleware.callers import HEALTH
 
@@ -72,19 +72,8 @@ class LoadShedding(Middleware):
     @asynccontextmanager
     async def measuring(self) -> AsyncIterator[None]:
         """Measure the running loop for as long as the block runs."""
-        task = asyncio.create_task(self._measure())
-        try:
+        with measured_lag(INTERVAL_S, self.observe):
             yield
-        finally:
-            task.cancel()
-            await asyncio.wait({task})
-
-    async def _measure(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            due = loop.time() + INTERVAL_S
-            await asyncio.sleep(INTERVAL_S)
-            self.observe(loop.time() - due)
 
 
 __all__ = ["LoadShedding"]
