@@ -24,7 +24,6 @@ from userservice.app.rates import RateSettings
 from userservice.app.serve import ServeSettings, TlsFiles
 from userservice.app.serve import serve as serve_users
 from userservice.app.telemetry.settings import MetricsSettings, TracingSettings
-from userservice.app.workers.supervisor import serve_with_workers
 from userservice.rpc import Encoding, Keepalive, Lifetime
 
 _DEFAULTS = ServeSettings()
@@ -265,6 +264,8 @@ def serve(
     if workers == 1:
         serving = serve_users(settings, _announce)
     else:
+        from userservice.app.workers.supervisor import serve_with_workers  # noqa: PLC0415  # 6 ms
+
         serving = serve_with_workers(settings, _announce, logs)
     try:
         asyncio.run(serving)
