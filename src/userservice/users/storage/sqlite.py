@@ -36,7 +36,6 @@ _GROUP_MAX = 256  # writes in one transaction: bounds how long the first one wai
 _PENDING_MAX = 10_000  # writes that may wait; a call beyond waits before it is queued
 _LOCKED_MAX_S = 5.0  # how long another process may keep a write waiting
 _LOCKED_SLEEP_S = (0.0001, 0.0006)  # from one try to the next
-_PRIMARY_CODE = 0xFF  # of SQLite's extended error codes
 _STEPS_BETWEEN_CHECKS = 10_000  # SQLite instructions, some 0.1 ms
 
 _USER_COLUMNS = "id, email, name, avatar, role, created_at, updated_at"
@@ -139,8 +138,8 @@ class SqliteRepository:
 
     async def begin_session(self, session: Session, password_hash: str) -> bool:
         """Store a session; False where this is not the hash of the user's password any more."""
-        return await self._write(
-            lambda writer: (sqlite_accounts.begin_session(writer, session, password_hash), [])
+        return await self._write_beside(
+            lambda writer: sqlite_accounts.begin_session(writer, session, password_hash)
         )
 
     async def rotate_session(
@@ -149,12 +148,9 @@ class SqliteRepository:
         """Put the next token in the place of this one; end the session where it is another."""
         if await self._point(sqlite_accounts.SELECT_SESSION, session_id) is None:
             return Rotation(None)  # whoever has no token costs the writer nothing
-        return await self._write(
-            lambda writer: (
-                sqlite_accounts.rotate_session(
-                    writer, session_id, token_hash, next_hash, expires_at
-                ),
-                [],
+        return await self._write_beside(
+            lambda writer: sqlite_accounts.rotate_session(
+                writer, session_id, token_hash, next_hash, expires_at
             )
         )
 
@@ -162,18 +158,17 @@ class SqliteRepository:
         """End a session, and return whose it was; None where there is none."""
         if await self._point(sqlite_accounts.SELECT_SESSION, session_id) is None:
             return None
-        return await self._write(
-            lambda writer: (sqlite_accounts.end_session(writer, session_id), [])
+        return await self._write_beside(
+            lambda writer: sqlite_accounts.end_session(writer, session_id)
         )
 
     async def change_password(
         self, user_id: str, old_hash: str, new_hash: str, kept_session: str | None
     ) -> bool:
         """Change a password, and end all sessions but one."""
-        return await self._write(
-            lambda writer: (
-                sqlite_accounts.change_password(writer, user_id, old_hash, new_hash, kept_session),
-                [],
+        return await self._write_beside(
+            lambda writer: sqlite_accounts.change_password(
+                writer, user_id, old_hash, new_hash, kept_session
             )
         )
 
@@ -207,7 +202,7 @@ class SqliteRepository:
 
     async def add_api_token(self, token: ApiToken) -> bool:
         """Store a token; False where there is no such owner."""
-        return await self._write(lambda writer: (sqlite_keys.add_token(writer, token), []))
+        return await self._write_beside(lambda writer: sqlite_keys.add_token(writer, token))
 
     async def api_token(self, token_id: str) -> ApiToken | None:
         """Return a token, or None where there is none; of an owner who is there."""
@@ -220,28 +215,26 @@ class SqliteRepository:
 
     async def use_api_token(self, token_id: str, at: datetime.datetime) -> None:
         """Note when a token was last used."""
-        await self._write(lambda writer: (sqlite_keys.use_token(writer, token_id, at), []))
+        await self._write_beside(lambda writer: sqlite_keys.use_token(writer, token_id, at))
 
     async def revoke_api_token(self, token_id: str) -> bool:
         """Delete a token; False where there was none."""
-        return await self._write(lambda writer: (sqlite_keys.revoke_token(writer, token_id), []))
+        return await self._write_beside(lambda writer: sqlite_keys.revoke_token(writer, token_id))
 
     async def signing_keys(self) -> list[SigningKey]:
         """Return the keys, the newest first; the first one is made where there is none."""
         keys = await self._read(sqlite_keys.signing_keys)
-        return keys or await self._write(
-            lambda writer: (sqlite_keys.first_signing_keys(writer), [])
-        )
+        return keys or await self._write_beside(sqlite_keys.first_signing_keys)
 
     async def rotate_signing_key(self, retired_for: datetime.timedelta) -> SigningKey:
         """Make a new key, and return it; the one until now is retired."""
-        return await self._write(
-            lambda writer: (sqlite_keys.rotate_signing_key(writer, retired_for), [])
+        return await self._write_beside(
+            lambda writer: sqlite_keys.rotate_signing_key(writer, retired_for)
         )
 
     async def secret(self, name: str) -> bytes:
         """Return 32 random bytes that stay the same for the life of the database."""
-        return await self._write(lambda writer: (_secret(writer, name), []))
+        return await self._write_beside(lambda writer: _secret(writer, name))
 
     async def ping(self) -> None:
         """Return when the database can be written to."""
@@ -318,6 +311,10 @@ class SqliteRepository:
             with _errors_of_storage():
                 result: T = await write.done
                 return result
+
+    async def _write_beside(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do work that changes no user in the next transaction, as `_write` does what may."""
+        return await self._write(lambda writer: (work(writer), []))
 
     async def _flush(self) -> None:
         """Commit what waits, group by group, until nothing waits."""
@@ -400,8 +397,7 @@ def _begin(writer: sqlite3.Connection) -> None:
         try:
             writer.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
-            busy = error.sqlite_errorcode & _PRIMARY_CODE == sqlite3.SQLITE_BUSY
-            if not busy or time.monotonic() > give_up_at:
+            if not sqlite_file.is_locked(error) or time.monotonic() > give_up_at:
                 raise
         else:
             return
