@@ -7,14 +7,15 @@ import signal
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from joserfc import jwk, jwt
+from tests import waiting
 from tests.app.processes import Processes, address, stopped
 from tests.certificates import Authority, Files
 from tests.rpc.test_jwt import AUDIENCE, ISSUER
@@ -50,6 +51,7 @@ from userservice.users.storage.urls import open_repository
 
 MEMORY = ("--port=0", "--database=memory:")
 PATIENCE_S = 20
+until = partial(waiting.until, patience_s=PATIENCE_S)  # processes have to start
 
 
 @pytest.fixture
@@ -218,13 +220,6 @@ async def reason(client: UserServiceClient, user_id: str) -> str:
         assert info.domain == "userservice.v1"
         return info.reason
     return ""
-
-
-async def until(happened: Callable[[], Any]) -> None:
-    """Wait until a coroutine returns something true."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not await happened():
-            await asyncio.sleep(0.02)
 
 
 def test_a_server_asks_who_calls(processes: Processes) -> None:

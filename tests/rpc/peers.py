@@ -82,6 +82,12 @@ class Peer(asyncio.Protocol):
                 await asyncio.sleep(0)
         return self.of(kind)[count - 1]
 
+    async def until_lost(self) -> None:
+        """Wait until the other side has closed."""
+        async with asyncio.timeout(5):
+            while not self.lost:
+                await asyncio.sleep(0.001)
+
     def call(self, method: str, *messages: Any, **fields: str) -> http2.Stream:
         """Call a method with these messages."""
         stream = self.engine.open_stream(request_fields(method, **fields))

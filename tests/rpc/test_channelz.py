@@ -5,7 +5,7 @@ import gc
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -20,6 +20,7 @@ from grpc_channelz.v1 import channelz_pb2
 from grpclib.const import Cardinality
 from tests.certificates import Authority
 from tests.rpc.peers import Peer, Stock
+from tests.waiting import until
 
 from inventory._gen.inventory.v1 import GetStockRequest, GetStockResponse, PickItemsRequest
 from inventory.client import InventoryClient
@@ -134,13 +135,6 @@ def streams(of: Any) -> tuple[int, int, int]:
 def messages(of: Any) -> tuple[int, int]:
     """How many messages a socket has sent and received."""
     return of.data.messages_sent, of.data.messages_received
-
-
-async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for the other side to have heard."""
-    async with asyncio.timeout(LIMIT_S):
-        while not await holds():
-            await asyncio.sleep(0.001)
 
 
 async def server_counts(channelz: Channelz, started: int, succeeded: int, failed: int) -> None:

@@ -129,8 +129,8 @@ async def test_connections_without_calls_are_closed_at_once(server: Server) -> N
     begin = time.perf_counter()
     await server.drain(30)
     assert time.perf_counter() - begin < 0.5
-    await until_lost(peer)
-    await until_lost(silent)
+    await peer.until_lost()
+    await silent.until_lost()
 
 
 async def test_a_client_that_answers_no_ping_is_not_waited_for(
@@ -141,7 +141,7 @@ async def test_a_client_that_answers_no_ping_is_not_waited_for(
     peer = await greeted(server)
     monkeypatch.setattr(peer, "flush", lambda: None)
     await server.drain(30)
-    await until_lost(peer)
+    await peer.until_lost()
     assert last_streams(peer) == [2**31 - 1, 0]
 
 
@@ -262,7 +262,7 @@ async def test_an_old_connection_is_drained(endless: Endless) -> None:
     assert last_streams(peer) == [2**31 - 1, stream.id]
     endless.go_on.set()
     assert status_of(await peer.until(http2.TrailersReceived)) == "0"
-    await until_lost(peer)
+    await peer.until_lost()
 
 
 async def test_ages_differ(endless: Endless, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,7 +292,7 @@ async def test_after_the_grace_calls_are_ended(endless: Endless) -> None:
     peer.call("GetStock", SLOW)
     assert status_of(await peer.until(http2.ResponseReceived)) == "14"
     assert len(last_streams(peer)) == 2
-    await until_lost(peer)
+    await peer.until_lost()
 
 
 async def test_an_idle_connection_is_drained(endless: Endless) -> None:
@@ -300,13 +300,13 @@ async def test_an_idle_connection_is_drained(endless: Endless) -> None:
     server = Server([endless], lifetime=Lifetime(max_idle_s=0.05))
     never_used, used = await greeted(server), await greeted(server)
     used.call("GetStock", SLOW)
-    await until_lost(never_used)
+    await never_used.until_lost()
     assert last_streams(never_used)[-1] == 0
     await asyncio.sleep(0.1)
     assert not used.lost
     begin = time.perf_counter()
     endless.go_on.set()
-    await until_lost(used)
+    await used.until_lost()
     assert time.perf_counter() - begin >= 0.04
     assert len(used.of(http2.TrailersReceived)) == 1
 
@@ -317,21 +317,14 @@ async def test_a_call_that_waits_with_half_a_request_is_under_way(endless: Endle
     peer = await greeted(server)
     peer.call("PickItems", PickItemsRequest(count=1))
     await peer.until(http2.TrailersReceived)
-    await until_lost(peer)
+    await peer.until_lost()
     peer = await greeted(server)
     stream = peer.engine.open_stream(request_fields("PickItems"))
     peer.flush()
     await asyncio.sleep(0.1)
     assert not peer.lost
     peer.transport.write(data_frame(stream, flags=1))
-    await until_lost(peer)
-
-
-async def until_lost(peer: Peer) -> None:
-    """Wait until the server has closed."""
-    async with asyncio.timeout(5):
-        while not peer.lost:
-            await asyncio.sleep(0.001)
+    await peer.until_lost()
 
 
 @pytest.mark.parametrize("name", ["max_age_s", "max_idle_s"])

@@ -24,20 +24,13 @@ def fall_silent(peer: Peer) -> None:
     peer.flush = lambda: None  # type: ignore[method-assign]  # of this one
 
 
-async def until_lost(peer: Peer) -> None:
-    """Wait until the other side has closed."""
-    async with asyncio.timeout(5):
-        while not peer.lost:
-            await asyncio.sleep(0.001)
-
-
 async def test_a_client_that_vanished_is_found_out(serve: Serve, stock: Stock) -> None:
     """Its call is cancelled, and its connection closed."""
     peer = serve(keepalive=QUICK)
     peer.call("GetStock", GetStockRequest(item="slow"))
     await peer.until(http2.PingReceived)
     fall_silent(peer)
-    await until_lost(peer)
+    await peer.until_lost()
 
 
 async def test_a_client_that_reads_slowly_is_not_gone(stock: Stock) -> None:
@@ -54,7 +47,7 @@ async def test_a_client_that_reads_slowly_is_not_gone(stock: Stock) -> None:
         transport.unread = unread
         await asyncio.sleep(0.05)
     assert not peer.lost
-    await until_lost(peer)
+    await peer.until_lost()
     await server.drain(0)
 
 
@@ -71,7 +64,7 @@ async def test_an_idle_client_is_asked_where_the_server_is_to(serve: Serve) -> N
     await asked.until(http2.PingReceived, 3)
     assert not left_alone.of(http2.PingReceived)
     fall_silent(asked)
-    await until_lost(asked)
+    await asked.until_lost()
     assert not left_alone.lost
 
 

@@ -2,10 +2,11 @@
 
 import asyncio
 import datetime
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.waiting import until
 
 from userservice.rpc.jwt import UnknownJwtKeyError
 from userservice.users import signing_keys
@@ -21,13 +22,6 @@ async def repository(tmp_path: Path) -> AsyncIterator[Repository]:
     opened = open_repository(f"sqlite:///{tmp_path}/users.db", lambda _changes: None)
     yield opened
     await opened.close()
-
-
-async def until(happened: Callable[[], bool]) -> None:
-    """Wait for something."""
-    async with asyncio.timeout(5):
-        while not happened():
-            await asyncio.sleep(0.01)
 
 
 async def test_a_token_is_good_in_every_process(

@@ -17,12 +17,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 from click.testing import CliRunner
 from structlog.testing import capture_logs
+from tests import waiting
 from tests.app.processes import PATIENCE_S, Processes, address
 from tests.certificates import Authority, Files
 
@@ -46,6 +48,9 @@ from userservice.app.workers.process import WorkerProcess
 from userservice.app.workers.supervisor import Supervisor
 from userservice.rpc import UnavailableError
 from userservice.rpc.tls import client_context
+
+until = partial(waiting.until, patience_s=PATIENCE_S)  # processes have to start
+
 
 T = TypeVar("T")
 
@@ -84,13 +89,6 @@ def sockets_of(pid: int) -> int:
         with contextlib.suppress(FileNotFoundError):
             count += str(descriptor.readlink()).startswith("socket:")
     return count
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what no event tells."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 async def ended(process: subprocess.Popen[str], status: int = 0) -> list[dict[str, object]]:
